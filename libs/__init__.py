@@ -1,0 +1,1 @@
+"""Shared libraries: contracts, streaming, stores, observability; services build on them, never the other way."""

@@ -1,0 +1,1 @@
+"""Records that travel between services, and the codec that turns them into bytes."""

@@ -1,0 +1,1 @@
+"""What services say about themselves: logs, metrics and names of telemetry signals."""

@@ -1,0 +1,1 @@
+"""How a service starts, reports readiness and stops."""

@@ -1,0 +1,87 @@
+"""Every setting of the platform: variables PARAMEDIC_<NAME> or a .env file; documented in docs/settings.md."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from libs.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """Settings with their defaults for a laptop; durations in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="PARAMEDIC_", env_file=".env", extra="ignore", frozen=True)
+
+    data_dir: Annotated[Path, Field(description="Embedded stores, snapshots, logs and addresses.")] = Path(".paramedic")
+    broker: Annotated[str, Field(description='"embedded", or host:port[,host:port] of a Kafka cluster.')] = "embedded"
+    kafka: Annotated[
+        dict[str, str | int | float | bool],
+        Field(description="More librdkafka settings as JSON (security.protocol, sasl.*, ssl.*)."),
+    ] = {}
+    incident_store: Annotated[
+        str, Field(description='"sqlite" (in data_dir), sqlite:///path, or http(s)://host:port of Elasticsearch.')
+    ] = "sqlite"
+    telemetry_store: Annotated[str, Field(description="As incident_store, for telemetry.")] = "sqlite"
+    telemetry_retention_s: Annotated[
+        float, Field(gt=0, description="How long telemetry stays queryable, in event time.")
+    ] = 6 * 3600.0
+    intake_host: Annotated[str, Field(description="Address that intake listens on.")] = "127.0.0.1"
+    intake_port: Annotated[int, Field(ge=0, le=65535, description="OTLP/HTTP port; 0 takes a free one.")] = 4318
+    api_host: Annotated[str, Field(description="Address that the incident API listens on.")] = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=0, le=65535, description="Incident API port; 0 takes a free one.")] = 8080
+    window_s: Annotated[
+        float, Field(gt=0, description="Width of the detector's evaluation windows over spans and logs.")
+    ] = 5.0
+    lateness_s: Annotated[
+        float, Field(ge=0, description="How long a window waits for late telemetry, in event time.")
+    ] = 5.0
+    warmup_s: Annotated[
+        float, Field(ge=0, description="Normal operation that a signal must show before it can be anomalous.")
+    ] = 45.0
+    slo_file: Annotated[Path | None, Field(description="TOML file of SLOs per service; see docs/detection.md.")] = None
+    thresholds_file: Annotated[
+        Path | None, Field(description="TOML file of static thresholds; see docs/detection.md.")
+    ] = None
+    correlation_s: Annotated[
+        float, Field(gt=0, description="Anomalies of neighbours within this time are one incident.")
+    ] = 120.0
+    model: Annotated[
+        str | None, Field(description="provider:name of a LangChain chat model for the investigator; none by default.")
+    ] = None
+    investigation_s: Annotated[float, Field(gt=0, le=120, description="Longest investigation.")] = 110.0
+    runbooks_dir: Annotated[
+        Path | None, Field(description="Folder of your own runbooks, read beside the shipped ones.")
+    ] = None
+    executor_url: Annotated[str, Field(description="Control API that applies fixes; empty: nothing is applied.")] = ""
+    verify_s: Annotated[float, Field(gt=0, description="Longest wait for the anomaly to close after a fix.")] = 120.0
+    hold_s: Annotated[
+        float, Field(ge=0, description="How long after verification the anomaly must stay away (event time).")
+    ] = 300.0
+    modes: Annotated[
+        dict[str, str], Field(description="Mode per pattern as JSON (observe, approve, auto); overrides the runbook.")
+    ] = {}
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="Least log level.")] = "info"
+
+    @property
+    def broker_address_file(self) -> Path:
+        """Where the embedded broker publishes its address."""
+        return self.data_dir / "broker.address"
+
+    @property
+    def run_dir(self) -> Path:
+        """Where running services publish their process id and health address."""
+        return self.data_dir / "run"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; `ConfigurationError` names each wrong variable."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates what the environment overrides
+    except ValidationError as error:
+        problems = "; ".join(
+            f"PARAMEDIC_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise ConfigurationError(problems) from error

@@ -1,0 +1,1 @@
+"""Ports to the incident and telemetry stores, and their adapters."""

@@ -1,0 +1,1 @@
+"""Consuming and producing with three fates: handled, held, refused."""

@@ -1,0 +1,1 @@
+"""Detector: scores telemetry streams and emits anomaly episodes."""

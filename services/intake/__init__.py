@@ -1,0 +1,1 @@
+"""Intake: telemetry in any common protocol becomes validated, columnar batches on Kafka."""

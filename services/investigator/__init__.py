@@ -1,0 +1,1 @@
+"""Investigator: ranks root causes with evidence before a human looks."""

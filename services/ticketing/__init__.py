@@ -1,0 +1,1 @@
+"""Ticketing: groups anomalies into incidents and serves them over a REST API."""
