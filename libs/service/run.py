@@ -7,13 +7,16 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from prometheus_client import generate_latest
 
 from libs.errors import ParamedicError
 from libs.service.platform import Platform, open_platform
 from libs.service.settings import Settings, load_settings
+
+PARENT_VARIABLE: Final = "PARAMEDIC_PARENT_PID"
+_PARENT_CHECK: Final = threading.Event()  # never set: `wait` is a sleep that ends with the process
 
 
 class Runnable(Protocol):
@@ -53,6 +56,7 @@ def run_service(service: str, build: Callable[[Settings, Platform], Runnable]) -
         return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runnable.stop())
+    watch_parent(runnable.stop)
     with HealthServer(service, runnable, platform):
         platform.log.info("started", pid=os.getpid())
         try:
@@ -62,6 +66,20 @@ def run_service(service: str, build: Callable[[Settings, Platform], Runnable]) -
             return 1
     platform.log.info("stopped")
     return 0
+
+
+def watch_parent(stop: Callable[[], None]) -> None:
+    """Stop when the supervisor that started this process is gone, so that even its kill -9 leaves no orphan."""
+    if PARENT_VARIABLE not in os.environ:
+        return
+    expected = int(os.environ[PARENT_VARIABLE])
+
+    def watch() -> None:
+        while os.getppid() == expected:
+            _PARENT_CHECK.wait(1.0)
+        stop()
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 class HealthServer:

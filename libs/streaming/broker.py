@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from libs.contracts.topics import Topic
+
 TopicPartition = tuple[str, int]
 
 
@@ -98,4 +100,12 @@ class Broker(Protocol):
 
     def topic_names(self, timeout_s: float = 5.0) -> frozenset[str]:
         """Names of all topics; `Unavailable` when the cluster does not answer in time."""
+        ...
+
+    def create_topics(self, wanted: Sequence[Topic]) -> list[str]:
+        """Create the topics that are missing, with their dead-letter topics; names of those created. Never shrinks."""
+        ...
+
+    def read_to_end(self, topics: Sequence[str], timeout_s: float = 10.0) -> list[RawMessage]:
+        """Everything that the topics hold now, outside any group; `Unavailable` when the end is not reached in time."""
         ...

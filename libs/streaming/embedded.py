@@ -9,7 +9,10 @@ Source: rd_kafka_mock_* in librdkafka's rdkafka_mock.h.
 import ctypes
 import glob
 import os
-from collections.abc import Mapping
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -84,8 +87,9 @@ class EmbeddedBroker:
         if not self._cluster:
             raise ConfigurationError("librdkafka could not open its in-memory cluster on loopback")
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, _REBALANCE_DELAY_MS)
-        for topic, count in (declared_partitions() if partitions is None else partitions).items():
-            self.create_topic(topic, count)
+        with _kept_awake(self.bootstrap):
+            for topic, count in (declared_partitions() if partitions is None else partitions).items():
+                self.create_topic(topic, count)
 
     @property
     def bootstrap(self) -> str:
@@ -116,6 +120,26 @@ class EmbeddedBroker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _kept_awake(bootstrap: str) -> Iterator[None]:
+    """Knock at the cluster's port meanwhile: its thread can sleep through an operation for 1 s unless a socket wakes it."""
+    host, port = bootstrap.split(",")[0].rsplit(":", 1)
+    done = threading.Event()
+
+    def knock() -> None:
+        while not done.wait(0.02):
+            with suppress(OSError), socket.create_connection((host, int(port)), timeout=1.0):
+                pass
+
+    knocking = threading.Thread(target=knock, name="knock", daemon=True)
+    knocking.start()
+    try:
+        yield
+    finally:
+        done.set()
+        knocking.join()
 
 
 def declared_partitions() -> dict[str, int]:

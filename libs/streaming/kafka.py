@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     OFFSET_INVALID,
     Consumer,
     KafkaError,
@@ -13,8 +14,9 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from libs.contracts.topics import Topic
 from libs.errors import InvalidMessage, Unavailable
 from libs.streaming import broker as port
 
@@ -60,13 +62,13 @@ class KafkaBroker:
         """Join a consumer group."""
         return KafkaConsumer(
             {
+                "session.timeout.ms": 6_000,  # Kafka's least by default; a killed member's partitions move after it
+                "heartbeat.interval.ms": 1_000,
                 **self._settings,
                 "group.id": group,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "earliest" if from_beginning else "latest",
-                "session.timeout.ms": 10_000,
-                "heartbeat.interval.ms": 1_000,
                 "max.poll.interval.ms": 300_000,
                 "fetch.wait.max.ms": 10,  # the embedded broker does not wake a waiting fetch
                 "fetch.error.backoff.ms": 100,
@@ -96,6 +98,49 @@ class KafkaBroker:
             return frozenset(AdminClient(self._settings).list_topics(timeout=timeout_s).topics)
         except KafkaException as error:
             raise Unavailable(f"broker {self._settings['bootstrap.servers']}: {error}") from error
+
+    def create_topics(self, wanted: Sequence[Topic]) -> list[str]:
+        """Create the topics that are missing, with their dead-letter topics; names of those created."""
+        existing = self.topic_names()
+        missing = []
+        for topic in wanted:
+            settings = {"cleanup.policy": topic.cleanup}
+            if topic.cleanup == "delete":
+                settings["retention.ms"] = str(int(topic.retention_h * 3_600_000))
+            missing.append(NewTopic(topic.name, num_partitions=topic.partitions, config=settings))
+            missing.append(NewTopic(topic.dead_letter, num_partitions=1, config={"retention.ms": "2592000000"}))
+        missing = [topic for topic in missing if topic.topic not in existing]
+        if not missing:
+            return []
+        for name, future in AdminClient(self._settings).create_topics(missing).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise Unavailable(f"topic {name} could not be created: {error}") from error
+        return [topic.topic for topic in missing]
+
+    def read_to_end(self, topics: Sequence[str], timeout_s: float = 10.0) -> list[port.RawMessage]:
+        """Everything that the topics hold now, outside any group."""
+        consumer = Consumer({**self._settings, "group.id": "paramedic-reader", "enable.auto.commit": False})
+        try:
+            ends = self._ends(consumer, topics, timeout_s)
+            consumer.assign([TopicPartition(t, p, OFFSET_BEGINNING) for (t, p) in ends])
+            return _drain(consumer, ends, time.monotonic() + timeout_s)
+        except KafkaException as error:
+            raise Unavailable(f"broker {self._settings['bootstrap.servers']}: {error}") from error
+        finally:
+            consumer.close()
+
+    def _ends(self, consumer: Consumer, topics: Sequence[str], timeout_s: float) -> dict[port.TopicPartition, int]:
+        known = AdminClient(self._settings).list_topics(timeout=timeout_s).topics
+        ends = {}
+        for topic in topics:
+            for partition in known[topic].partitions if topic in known else ():
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)
+                if high > low:
+                    ends[topic, partition] = high
+        return ends
 
 
 class KafkaConsumer:
@@ -222,6 +267,21 @@ class KafkaProducer:
     def close(self) -> None:
         """Flush what can be flushed within two seconds."""
         self._producer.flush(2.0)
+
+
+def _drain(consumer: Consumer, ends: dict[port.TopicPartition, int], deadline_s: float) -> list[port.RawMessage]:
+    found: list[port.RawMessage] = []
+    while ends:
+        if time.monotonic() > deadline_s:
+            raise Unavailable(f"{len(ends)} partitions were not read to their end in time")
+        for message in consumer.consume(500, 0.05):
+            if message.error() is not None:
+                continue
+            raw = _raw(message)
+            found.append(raw)
+            if raw.offset + 1 >= ends.get((raw.topic, raw.partition), -1):
+                ends.pop((raw.topic, raw.partition), None)
+    return found
 
 
 def _raw(message: Message) -> port.RawMessage:

@@ -1,0 +1,71 @@
+# Every verb sets itself up: the first one makes .venv from requirements.lock. Needs Python 3.11 or newer and nothing else.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: help setup demo up doctor test test-fast check format lock bench clean
+
+help: ## List the verbs
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (first run only)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $(READY)
+
+setup: $(READY) ## Make .venv with everything that development needs
+
+demo: $(READY) ## Break a real shop and watch Paramedic notice, investigate and heal (ARGS="--all")
+	@$(BIN)/paramedic demo $(ARGS)
+
+up: $(READY) ## Broker and services on this machine; then send OTLP to http://127.0.0.1:4318
+	@$(BIN)/paramedic up $(ARGS)
+
+doctor: $(READY) ## Say what is wrong with this machine or the running platform, and what to do
+	@$(BIN)/paramedic doctor $(ARGS)
+
+test: $(READY) ## Every test that needs no outside server
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(READY) ## Unit tests and laws only
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+check: $(READY) ## Format, lint, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## Format and mend what the linter can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+lock: $(READY) ## Resolve requirements.lock anew (needs uv: pip install uv)
+	uv pip compile pyproject.toml --extra all --extra dev --universal --python-version 3.11 --generate-hashes --quiet --output-file requirements.lock
+
+bench: bench-detector bench-intake bench-store ## Speed and memory, each next to a peer in the same run
+
+bench-detector: $(READY) ## Points/s of the detector through the real path
+	@$(BIN)/python tests/bench/detector_pipeline.py
+	@$(BIN)/python tests/bench/detector_throughput.py
+
+bench-intake: $(READY) ## Points/s and spans/s of the decoders
+	@$(BIN)/python tests/bench/intake_throughput.py
+
+bench-store: $(READY) ## Rows/s and query times of the SQLite stores
+	@$(BIN)/python tests/bench/store_throughput.py
+
+bench-detection: $(READY) ## Detection quality on labelled data (PARAMEDIC_BENCH_DATA, default ../shared/bench)
+	@$(BIN)/python tests/bench/detection_quality.py
+
+bench-rca: $(READY) ## Root-cause ranking quality on labelled data (PARAMEDIC_BENCH_DATA, default ../shared/bench)
+	@$(BIN)/python tests/bench/rca_quality.py
+
+clean: ## Remove the embedded data folder and caches (keeps .venv)
+	rm -rf .paramedic .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

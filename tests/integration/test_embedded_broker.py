@@ -1,0 +1,32 @@
+"""The embedded broker keeps every law of a broker, and can be taken down for tests."""
+
+import pytest
+
+from libs.errors import Unavailable
+from libs.streaming.embedded import EmbeddedBroker, declared_partitions
+from libs.streaming.kafka import KafkaBroker
+from tests.integration.broker_laws import TOPIC, BrokerLaws, Recorder, Running, encoded, eventually, send
+
+
+class TestEmbeddedBroker(BrokerLaws):
+    """Every law, on librdkafka's in-memory cluster."""
+
+
+def test_every_declared_topic_exists_with_its_partitions(broker: KafkaBroker) -> None:
+    assert set(declared_partitions()) <= broker.topic_names()
+
+
+def test_a_broker_that_is_down_is_unavailable_and_loses_nothing(embedded: EmbeddedBroker, broker: KafkaBroker) -> None:
+    handler = Recorder()
+    with Running(broker, handler, "outage"):
+        send(broker, encoded(1))
+        eventually(lambda: handler.seen == ["1"])
+        producer = broker.producer()
+        embedded.set_down(down=True)
+        producer.send(TOPIC, key=b"cart", value=encoded(2)[0])
+        with pytest.raises(Unavailable, match="not acknowledged"):
+            producer.flush(0.5)
+        embedded.set_down(down=False)
+        producer.flush(20)
+        eventually(lambda: handler.seen == ["1", "2"])
+        producer.close()
