@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.errors import ConfigurationError
@@ -31,6 +31,13 @@ class Settings(BaseSettings):
     intake_port: Annotated[int, Field(ge=0, le=65535, description="OTLP/HTTP port; 0 takes a free one.")] = 4318
     api_host: Annotated[str, Field(description="Address that the incident API listens on.")] = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65535, description="Incident API port; 0 takes a free one.")] = 8080
+    api_token: Annotated[
+        SecretStr | None,
+        Field(description="Bearer token of the incident API; needed to listen beyond loopback."),
+    ] = None
+    ticket_webhook_url: Annotated[
+        str, Field(description="URL that every ticket is posted to (http or https); empty: none.")
+    ] = ""
     window_s: Annotated[
         float, Field(gt=0, description="Width of the detector's evaluation windows over spans and logs.")
     ] = 5.0

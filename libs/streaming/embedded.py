@@ -124,7 +124,7 @@ class EmbeddedBroker:
 
 @contextmanager
 def _kept_awake(bootstrap: str) -> Iterator[None]:
-    """Knock at the cluster's port meanwhile: its thread can sleep through an operation for 1 s unless a socket wakes it."""
+    """Knock at the cluster's port meanwhile: its thread can sleep 1 s through an operation unless a socket wakes it."""
     host, port = bootstrap.split(",")[0].rsplit(":", 1)
     done = threading.Event()
 

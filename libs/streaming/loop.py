@@ -148,8 +148,8 @@ class Loop:
             except InvalidMessage as error:
                 refused.append((message, error))
         emits = self._isolate(decoded, refused)
-        for message, error in refused:
-            refuse(producer, message, error, self._options.group, self._clock())
+        for message, reason in refused:
+            refuse(producer, message, reason, self._options.group, self._clock())
         self._emit(emits, producer)
         self._account(messages, refused)
 

@@ -1,0 +1,42 @@
+"""How alike two incidents are: fingerprint overlap weighted by rarity, fused with the rank of a text search."""
+
+import math
+from collections.abc import Mapping, Set
+from typing import Final
+
+# Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet", SIGIR 2009: k = 60.
+_RANK_CONSTANT: Final = 60
+# Words alone must not look like the same incident: without a common token the similarity stays at or below 0.2.
+_RANK_SHARE: Final = 0.4
+
+
+def token_weights(tokens: Set[str], documents_with: Mapping[str, int], documents: int) -> dict[str, float]:
+    """Inverse document frequency of each token, smoothed so that it is always positive.
+
+    Args:
+        tokens: Tokens to weigh.
+        documents_with: How many past incidents have the token; a token that is missing has none.
+        documents: How many past incidents there are.
+    """
+    return {token: math.log1p((documents + 1) / (documents_with.get(token, 0) + 1)) for token in tokens}
+
+
+def weighted_jaccard(left: Set[str], right: Set[str], weights: Mapping[str, float]) -> float:
+    """Weight of the common tokens over the weight of all, in [0, 1]; 0 when both are empty."""
+    union = sum(weights[token] for token in left | right)
+    return sum(weights[token] for token in left & right) / union if union else 0.0
+
+
+def fuse(overlap: float, overlap_rank: int | None, text_rank: int | None) -> float:
+    """Similarity in [0, 1], to two digits: 1 for the same fingerprint, whatever the words say.
+
+    Reciprocal rank fusion closes part of the distance between the overlap and 1.
+
+    Args:
+        overlap: Weighted Jaccard of the fingerprints.
+        overlap_rank: Rank by overlap, 1 is the best; None without a common token.
+        text_rank: Rank in the text search, 1 is the best; None when it is not found there.
+    """
+    ranks = [rank for rank in (overlap_rank, text_rank) if rank is not None]
+    fused = sum((_RANK_CONSTANT + 1) / (_RANK_CONSTANT + rank) for rank in ranks) / 2
+    return round(min(1.0, overlap + (1.0 - overlap) * _RANK_SHARE * fused), 2)

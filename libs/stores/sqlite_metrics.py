@@ -1,0 +1,103 @@
+"""Metric points in the SQLite telemetry store."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from libs.contracts.columns import type_float64, type_int32, type_int64
+from libs.stores.sqlite_calls import service_condition
+from libs.stores.sqlite_columns import MetricColumns
+from libs.stores.sqlite_registry import Registry
+from libs.stores.telemetry import SeriesWindow, Window
+
+
+def write_metrics(connection: sqlite3.Connection, registry: Registry, batches: Iterable[MetricColumns]) -> None:
+    """Store metric batches that are not there yet."""
+    rows = []
+    for columns in batches:
+        if not len(columns.timestamps):
+            continue
+        batch, latest_ns = columns.batch, int(columns.timestamps.max())
+        instance = batch.resource.get("service.instance.id", "")
+        ids = registry.series_ids(connection, batch, instance, latest_ns)
+        rows.append(
+            (
+                columns.digest,
+                registry.service(batch.service),
+                int(columns.timestamps.min()),
+                latest_ns,
+                len(columns.timestamps),
+                ids[columns.index].tobytes(),
+                batch.timestamps,
+                batch.values,
+            )
+        )
+    connection.executemany(
+        "INSERT OR IGNORE INTO metric_chunks (digest, service, min_ns, max_ns, size, series, timestamps, points) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+
+
+def find_series(
+    connection: sqlite3.Connection,
+    window: Window,
+    services: Sequence[int] | None,
+    names_wanted: Sequence[str],
+    limit: int,
+    names: Mapping[int, str],
+) -> list[SeriesWindow]:
+    """Series with a point in the window, by service, name, statistic, attributes, instance."""
+    condition, values = service_condition(services)
+    chunks = connection.execute(
+        f"SELECT series, timestamps, points FROM metric_chunks WHERE max_ns >= ? AND min_ns < ?{condition} ORDER BY id",
+        (window.start_ns, window.end_ns, *values),
+    ).fetchall()
+    ids = np.frombuffer(b"".join([chunk[0] for chunk in chunks]), type_int32)
+    times = np.frombuffer(b"".join([chunk[1] for chunk in chunks]), type_int64)
+    points = np.frombuffer(b"".join([chunk[2] for chunk in chunks]), type_float64)
+    kept = (times >= window.start_ns) & (times < window.end_ns)
+    described = _describe(connection, services, names_wanted)
+    kept &= np.isin(ids, np.fromiter(described, np.int32, len(described)))
+    ids, times, points = ids[kept], times[kept], points[kept]
+    if not len(ids):
+        return []
+    order = np.lexsort((times, ids))  # stable: of equal times the one written last stays last
+    ids, times, points = ids[order], times[order], points[order]
+    # A point that two different batches carry (a sender's retry cut them elsewhere) counts once, the last one.
+    last = np.append((ids[1:] != ids[:-1]) | (times[1:] != times[:-1]), True)
+    ids, times, points = ids[last], times[last], points[last]
+    begins = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
+    ends = np.append(begins[1:], len(ids))
+    extents = {int(ids[begin]): (begin, end) for begin, end in zip(begins, ends, strict=True)}
+    ordered = sorted(extents, key=lambda number: (names.get(described[number][0], ""), described[number][1:]))
+    return [
+        SeriesWindow(
+            service=names.get(described[number][0], ""),
+            name=described[number][1],
+            statistic=described[number][2],
+            attributes=msgspec.json.decode(described[number][3], type=dict[str, str]),
+            instance=described[number][4],
+            unit=described[number][5],
+            timestamps_ns=times[extents[number][0] : extents[number][1]],
+            values=points[extents[number][0] : extents[number][1]],
+        )
+        for number in ordered[: max(limit, 0)]
+    ]
+
+
+def _describe(
+    connection: sqlite3.Connection, services: Sequence[int] | None, names_wanted: Sequence[str]
+) -> dict[int, tuple[int, str, str, str, str, str]]:
+    """Service, name, statistic, attributes, instance and unit of each series that is asked for, by id."""
+    condition, values = service_condition(services)
+    wanted: list[object] = [*values]
+    if names_wanted:
+        condition += f" AND name IN ({', '.join('?' * len(names_wanted))})"
+        wanted.extend(names_wanted)
+    rows = connection.execute(
+        f"SELECT id, service, name, statistic, attributes, instance, unit FROM series WHERE 1{condition}", wanted
+    )
+    return {row[0]: row[1:] for row in rows}

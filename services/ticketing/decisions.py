@@ -1,0 +1,203 @@
+"""Write people's decisions to the topic `commands` and wait, bounded, for their effect in the store."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeVar
+
+from libs.contracts.codec import Codec
+from libs.contracts.command import Command, CommandKind
+from libs.contracts.document import IncidentDocument, Section
+from libs.contracts.remediation import FINAL_STATES, RemediationChanged
+from libs.contracts.topics import COMMANDS
+from libs.errors import Conflict, NotFound
+from libs.stores.incidents import IncidentQuery, IncidentStore
+from libs.streaming.broker import Producer
+from services.ticketing.lifecycle import ALLOWED, refusal
+from services.ticketing.ticket import audit_id, command_entry_id
+
+# A healthy broker acknowledges in some milliseconds; whoever waits longer should be told to come back.
+ACKNOWLEDGE_S: Final = 3.0
+EFFECT_S: Final = 2.0
+_LOOK_S: Final = 0.04
+_RUNS_PAGE: Final = 500
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a person asks for.
+
+    Attributes:
+        kind: What is to be done.
+        actor: Who decided.
+        reason: Why.
+        arguments: More, as `kind` needs.
+        key: The caller's Idempotency-Key, "" for none: the same key is carried out once.
+    """
+
+    kind: CommandKind
+    actor: str
+    reason: str = ""
+    arguments: Mapping[str, str]
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        command_id: Id of the command.
+        document: The incident with the effect; None when it was not visible in time.
+    """
+
+    command_id: str
+    document: IncidentDocument | None = None
+
+
+class Decisions:
+    """Sends commands; safe to be used from several threads.
+
+    Args:
+        store: Where effects show.
+        producer: Opens the connection to the broker when the first decision is made.
+        codec: Records to bytes.
+        clock: Wall clock, for `issued_at`.
+        new_id: Makes ids of commands that bring no key.
+        effect_s: Longest wait for an effect.
+    """
+
+    def __init__(
+        self,
+        store: IncidentStore,
+        producer: Callable[[], Producer],
+        codec: Codec,
+        *,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        effect_s: float = EFFECT_S,
+    ) -> None:
+        self._store = store
+        self._open = producer
+        self._producer: Producer | None = None
+        self._codec = codec
+        self._clock = clock
+        self._new_id = new_id
+        self._effect_s = effect_s
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+
+    def on_incident(self, reference: str, request: Request) -> Outcome:
+        """Decide on an incident.
+
+        Raises:
+            NotFound: no such incident.
+            Conflict: its state does not allow it.
+            Unavailable: the broker did not acknowledge, or the store is down.
+        """
+        document = self.incident(reference)
+        core = document.incident
+        command_id = self._command_id(core.id, request)
+        entry = command_entry_id(core.id, command_id)
+        if any(line.id == entry for line in document.timeline):
+            return Outcome(command_id=command_id, document=document)
+        if request.kind in ALLOWED:
+            refused = refusal(request.kind, core)
+            if refused:
+                raise Conflict(refused)
+        self._send(core.id, command_id, request)
+        if request.kind not in ALLOWED:
+            return Outcome(command_id=command_id)
+
+        def effect() -> IncidentDocument | None:
+            newest = self._store.get(core.id)
+            told = newest is not None and any(line.id == entry for line in newest.timeline)
+            return newest if newest is not None and told and newest.incident.version > core.version else None
+
+        return Outcome(command_id=command_id, document=self._wait(effect))
+
+    def on_run(self, run_id: str, request: Request) -> Outcome:
+        """Approve or reject a remediation run; errors as for `on_incident`."""
+        run = self.run(run_id)
+        if run.state in FINAL_STATES:
+            raise Conflict(f"run {run_id} is {run.state.value}; there is nothing left to decide")
+        command_id = self._command_id(run_id, request)
+        self._send(run_id, command_id, request)
+
+        def effect() -> IncidentDocument | None:
+            newest = self._store.get(run.incident_id)
+            moved = newest is not None and any(r.id == run_id and r.version > run.version for r in newest.remediation)
+            return newest if moved else None
+
+        return Outcome(command_id=command_id, document=self._wait(effect))
+
+    def on_platform(self, request: Request) -> Outcome:
+        """Halt or resume everything that changes production; errors as for `on_incident`."""
+        command_id = self._command_id("", request)
+        self._send("", command_id, request)
+        return Outcome(command_id=command_id)
+
+    def incident(self, reference: str) -> IncidentDocument:
+        """The document by id or number; `NotFound` says how to find one."""
+        document = self._store.get(reference)
+        if document is None:
+            raise NotFound(
+                f"no incident {reference!r}; give an id or a number like INC-000042, GET /api/v1/incidents lists them"
+            )
+        return document
+
+    def run(self, run_id: str) -> RemediationChanged:
+        """A remediation run by id; `NotFound` says how to find one."""
+        offset = 0
+        while True:
+            page = self._store.search(IncidentQuery(limit=_RUNS_PAGE, offset=offset))
+            for core in page.incidents:
+                section = self._store.section(core.id, Section.REMEDIATION)
+                for run in section[0] if section else ():
+                    if run.id == run_id:
+                        found: RemediationChanged = run
+                        return found
+            offset += len(page.incidents)
+            if not page.incidents or offset >= page.total:
+                raise NotFound(f"no remediation run {run_id!r}; GET /api/v1/remediations lists them")
+
+    def close(self) -> None:
+        """End waiting requests and let go of the broker."""
+        self._closing.set()
+        with self._lock:
+            if self._producer is not None:
+                self._producer.close()
+
+    def _command_id(self, target: str, request: Request) -> str:
+        if not request.key:
+            return self._new_id()
+        return audit_id("key", target, request.kind.value, request.actor, request.key)
+
+    def _send(self, target: str, command_id: str, request: Request) -> None:
+        command = Command(
+            id=command_id,
+            kind=request.kind,
+            target=target,
+            actor=request.actor,
+            reason=request.reason,
+            arguments=request.arguments,
+            issued_at=self._clock(),
+        )
+        payload = self._codec.encode(COMMANDS, command)
+        with self._lock:
+            producer = self._producer if self._producer is not None else self._open()
+            self._producer = None  # given up on failure, with what it still holds: 503 means not carried out
+            producer.send(COMMANDS, key=target.encode(), value=payload)
+            producer.flush(ACKNOWLEDGE_S)
+            self._producer = producer
+
+    def _wait(self, effect: Callable[[], T | None]) -> T | None:
+        until = time.monotonic() + self._effect_s
+        while True:
+            found = effect()
+            if found is not None or time.monotonic() >= until or self._closing.wait(_LOOK_S):
+                return found

@@ -1,0 +1,111 @@
+"""Look up what a decision needs besides the message: the call graph, services between, a forgotten incident."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from libs.contracts.anomaly import AnomalyDetected
+from libs.contracts.command import Command
+from libs.contracts.document import Section
+from libs.contracts.investigation import InvestigationCompleted
+from libs.contracts.remediation import RemediationChanged
+from libs.contracts.telemetry import ChangeEvent
+from libs.errors import InvalidMessage
+from libs.stores.incidents import IncidentStore
+from libs.stores.telemetry import TelemetryReader
+from services.ticketing.deviation import deviating_services
+from services.ticketing.facts import Fact, Remediated, Told, acted_on
+from services.ticketing.graph import CallGraph, call_graph
+from services.ticketing.grouping import deviating_in, undecided
+from services.ticketing.ledger import Ledger
+from services.ticketing.ticket import State, Surroundings, incident_id
+
+
+class Lookup:
+    """Asks the stores; every method raises `Unavailable` when one cannot be reached.
+
+    Args:
+        incidents: The incident store.
+        telemetry: The telemetry store.
+        ledger: Reads single incidents.
+        correlation_s: Longest time between starts of deviations of one incident.
+        clock: Wall clock (event time in a replay), for `observed_at` only.
+    """
+
+    def __init__(
+        self,
+        incidents: IncidentStore,
+        telemetry: TelemetryReader,
+        ledger: Ledger,
+        *,
+        correlation_s: float,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._incidents = incidents
+        self._telemetry = telemetry
+        self._ledger = ledger
+        self._correlation_s = correlation_s
+        self._clock = clock
+        self.graph = CallGraph()
+
+    def refresh_graph(self) -> None:
+        """Read the call graph as it is now learned."""
+        self.graph = call_graph(self._telemetry.edges())
+
+    def around(self, deviating: frozenset[str] = frozenset()) -> Surroundings:
+        """What a decision may know."""
+        return Surroundings(
+            graph=self.graph,
+            deviating=deviating,
+            observed_at=self._clock(),
+            correlation_s=self._correlation_s,
+        )
+
+    def around_fact(self, state: State, fact: Told, batch: Sequence[Told]) -> Surroundings:
+        """What a decision on a fact may know; a new anomaly needs to know which services between deviate too."""
+        if not isinstance(fact, AnomalyDetected) or state.holder_of(fact.id) is not None:
+            return self.around()
+        cores = [tracked.core for tracked in state.incidents.values()]
+        wanted = undecided(fact, cores, self.graph, self._correlation_s)
+        if not wanted:
+            return self.around()
+        known = [one for core in cores for one in core.anomalies]
+        known += [one for one in batch if isinstance(one, AnomalyDetected)]
+        told = deviating_in(known, fact.started_at, self._correlation_s)
+        seen = deviating_services(self._telemetry, wanted - told, started_at=fact.started_at, until=fact.detected_at)
+        return self.around(told | seen)
+
+    def admit(self, state: State, fact: Told) -> State:
+        """Bring in an incident that is stored but no longer followed: an old anomaly redelivered, a late comment.
+
+        Raises:
+            InvalidMessage: an investigation or a remediation of an incident that does not exist.
+        """
+        reference = _reference(state, fact)
+        if not reference or state.find(reference) is not None:
+            return state
+        tracked = self._ledger.read(reference)
+        if tracked is not None:
+            return state.with_(tracked)
+        if isinstance(fact, InvestigationCompleted | RemediationChanged):
+            raise InvalidMessage(f"{type(fact).__name__} {fact.id}: no incident {reference!r}")
+        return state
+
+    def complete(self, fact: Told) -> Fact:
+        """Add what a decision needs to know besides the message."""
+        if not isinstance(fact, RemediationChanged):
+            return fact
+        stored = self._incidents.section(fact.incident_id, Section.INVESTIGATION)
+        return Remediated(run=fact, hypothesis=acted_on(fact, stored[0].hypotheses) if stored else None)
+
+
+def _reference(state: State, fact: Told) -> str:
+    """Id or number of the incident that a fact is about; "" when there is none to look up."""
+    match fact:
+        case AnomalyDetected():
+            return "" if state.holder_of(fact.id) is not None else incident_id(fact.id)
+        case InvestigationCompleted() | RemediationChanged():
+            return fact.incident_id
+        case Command():
+            return fact.target
+        case ChangeEvent():
+            return ""

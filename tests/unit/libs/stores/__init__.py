@@ -1,0 +1,1 @@
+"""Laws of the stores, and the adapters put through them."""
