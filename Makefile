@@ -65,7 +65,10 @@ bench-detection: $(READY) ## Detection quality on labelled data (PARAMEDIC_BENCH
 	@$(BIN)/python tests/bench/detection_quality.py
 
 bench-rca: $(READY) ## Root-cause ranking quality on labelled data (PARAMEDIC_BENCH_DATA, default ../shared/bench)
-	@$(BIN)/python tests/bench/rca_quality.py
+	@$(BIN)/python -m tests.bench.rca_quality
+
+bench-replay: $(READY) ## The same failures through the whole path: recording in, tickets and first hypotheses out
+	@$(BIN)/python -m tests.bench.replay_quality
 
 clean: ## Remove the embedded data folder and caches (keeps .venv)
 	rm -rf .paramedic .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,11 +12,10 @@ from services.detector.service import handler as detector
 from services.intake.recording import RecordedLine, decode_line, read_recording
 from services.intake.service import normaliser
 from services.investigator.service import handler as investigator
-from services.recorder.service import handler as recorder
-from services.ticketing.service import handler as ticketing
 
 from libs.contracts.codec import Codec, utc_from_ns
 from libs.contracts.document import IncidentDocument
+from libs.contracts.incident import IncidentChanged
 from libs.contracts.records import Record
 from libs.contracts.telemetry import LogBatch, MetricBatch, SpanBatch
 from libs.errors import ConfigurationError
@@ -27,6 +26,8 @@ from libs.service.settings import Settings
 from libs.stores.incidents import IncidentQuery
 from libs.streaming.handler import Emit, Handler
 from paramedic.pipeline import Pipeline
+from services.recorder.service import handler as recorder
+from services.ticketing.service import handler as ticketing
 
 SLICE_S: Final = 1.0  # live services see about this much telemetry at once
 _INT64_BYTES: Final = 8
@@ -208,7 +209,8 @@ def _wait(speed: float | None, began_s: float, played_ns: int) -> None:
 
 
 def _documents(platform: Platform) -> Iterator[IncidentDocument]:
-    found, total = [], 1
+    found: list[IncidentChanged] = []
+    total = 1
     while len(found) < total:
         page = platform.incidents.search(IncidentQuery(limit=1000, offset=len(found)))
         total = page.total

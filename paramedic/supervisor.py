@@ -74,6 +74,10 @@ class Supervisor:
         """Folder of the children's logs."""
         return self._settings.data_dir / "logs"
 
+    def add_environment(self, added: Mapping[str, str]) -> None:
+        """Add to the environment of children started from now on."""
+        self._environment.update(added)
+
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start a process; its output goes to <data_dir>/logs/<name>.log."""
         self._children[name] = Child(name=name, command=command, process=self._spawn(name, command))

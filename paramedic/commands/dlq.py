@@ -1,12 +1,22 @@
 """`paramedic dlq`: look at refused messages and send them back once the cause is mended."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from paramedic.console import console
+
+if TYPE_CHECKING:
+    from libs.service.platform import Platform
+
+
+def _platform() -> "Platform":
+    from libs.service.platform import open_platform
+    from libs.service.settings import load_settings
+
+    return open_platform("dlq", load_settings())
 
 
 def register(app: typer.Typer) -> None:
@@ -52,9 +62,3 @@ def register(app: typer.Typer) -> None:
         if not dry_run:
             send_back(platform, letters)
         console.print(f"{'would send' if dry_run else 'sent'} {len(letters)} messages back to {topic}")
-
-    def _platform():  # type: ignore[no-untyped-def]  # the platform's import is paid only by these commands
-        from libs.service.platform import open_platform
-        from libs.service.settings import load_settings
-
-        return open_platform("dlq", load_settings())

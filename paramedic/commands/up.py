@@ -43,10 +43,12 @@ def register(app: typer.Typer) -> None:
                 console.print(f"[green]✓[/] {service}")
             intake, api = run_file(settings, "intake").get("url"), run_file(settings, "ticketing").get("url")
             if intake:
-                console.print(f"\nSend OTLP to [bold]{intake}[/]   (OTEL_EXPORTER_OTLP_ENDPOINT={intake})")
+                console.print(
+                    f"\nSend OTLP to [bold]{intake}[/]   (OTEL_EXPORTER_OTLP_ENDPOINT={intake})", soft_wrap=True
+                )
             if api:
-                console.print(f"Incidents: [bold]{api}/api/v1/incidents[/]   API: {api}/docs")
-            console.print(f"Logs: {supervisor.logs_dir}   Ctrl-C stops everything.")
+                console.print(f"Incidents: [bold]{api}/api/v1/incidents[/]   API: {api}/docs", soft_wrap=True)
+            console.print(f"Logs: {supervisor.logs_dir}   Ctrl-C stops everything.", soft_wrap=True)
             while not stop.wait(0.5):
                 supervisor.tend()
             console.print("stopping")

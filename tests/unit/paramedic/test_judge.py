@@ -1,0 +1,102 @@
+"""The demo's judge sees each expectation that does not hold."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import schemas
+from libs.contracts.anomaly import AnomalyDetected
+from libs.contracts.codec import from_json
+from libs.contracts.incident import IncidentChange, IncidentChanged, IncidentState
+from libs.contracts.investigation import CauseKind, InvestigationCompleted
+from libs.contracts.records import Record
+from libs.contracts.remediation import RemediationChanged, RunState
+from paramedic.demo.judge import judge
+from paramedic.demo.observer import Seen
+from paramedic.demo.scenario import Ending, Scenario
+
+LIVE = datetime(2026, 11, 24, 9, tzinfo=UTC)
+SCENARIO = Scenario(
+    name="slow-query",
+    title="a slow query",
+    services=("catalog",),
+    kinds=(CauseKind.DEPLOY,),
+    ending=Ending.HEALED,
+    action="rollback_deploy",
+)
+
+
+def example(kind: type[Any], name: str) -> Any:
+    return from_json((Path(schemas.ROOT) / "examples" / name / "typical.json").read_bytes(), kind)
+
+
+ANOMALY: AnomalyDetected = example(AnomalyDetected, "anomaly-detected")
+INCIDENT: IncidentChanged = example(IncidentChanged, "incident-changed")
+INVESTIGATION: InvestigationCompleted = example(InvestigationCompleted, "investigation-completed")
+RUN: RemediationChanged = example(RemediationChanged, "remediation-changed")
+RESOLVED = dataclasses.replace(INCIDENT, change=IncidentChange.RESOLVED, state=IncidentState.RESOLVED, version=9)
+HEALED = dataclasses.replace(RUN, state=RunState.SUCCEEDED, version=9)
+
+
+def at(seconds: float, record: Record) -> Seen:
+    return Seen(at=LIVE + timedelta(seconds=seconds), record=record)
+
+
+GOOD = [at(12, ANOMALY), at(12.2, INCIDENT), at(13, INVESTIGATION), at(60, HEALED), at(61, RESOLVED)]
+
+
+def failures(events: list[Seen], scenario: Scenario = SCENARIO) -> str:
+    return "; ".join(judge(scenario, events, LIVE, LIVE).failures)
+
+
+def test_a_healed_fault_has_no_failures_and_measured_delays() -> None:
+    outcome = judge(SCENARIO, GOOD, LIVE, LIVE)
+    assert outcome.failures == ()
+    assert outcome.detected_after_s == 12
+    assert outcome.ticket_after_s is not None
+    assert abs(outcome.ticket_after_s - 0.2) < 1e-9
+    assert outcome.cause_right
+    assert outcome.first_at_once
+
+
+def test_a_fault_without_a_ticket_is_a_failure() -> None:
+    assert "no ticket" in failures([])
+
+
+def test_a_ticket_from_before_the_fault_does_not_count() -> None:
+    assert "no ticket" in failures([at(-5, INCIDENT), at(12, INCIDENT)])
+
+
+def test_a_wrong_first_hypothesis_is_a_failure() -> None:
+    wrong = dataclasses.replace(INVESTIGATION.hypotheses[0], service="gateway")
+    events = [*GOOD[:2], at(13, dataclasses.replace(INVESTIGATION, hypotheses=(wrong,))), *GOOD[3:]]
+    assert "first hypothesis is gateway: deploy" in failures(events)
+
+
+def test_an_unverified_fix_is_a_failure() -> None:
+    assert "not verified" in failures([*GOOD[:3], at(60, dataclasses.replace(HEALED, state=RunState.FAILED)), GOOD[4]])
+
+
+def test_a_human_in_a_run_that_should_heal_alone_is_a_failure() -> None:
+    touched = dataclasses.replace(HEALED, human_involved=True)
+    assert "a human was involved" in failures([*GOOD[:3], at(60, touched), GOOD[4]])
+
+
+def test_an_action_where_no_pattern_is_known_is_a_failure() -> None:
+    human = dataclasses.replace(SCENARIO, ending=Ending.HUMAN, action="")
+    assert "rollback_deploy was applied where no pattern is known" in failures(GOOD, human)
+
+
+def test_an_approval_that_nobody_gave_is_a_failure() -> None:
+    approved = dataclasses.replace(SCENARIO, ending=Ending.APPROVED)
+    assert "no human was asked" in failures(GOOD, approved)
+
+
+def test_an_incident_left_open_is_a_failure() -> None:
+    assert "still new" in failures(GOOD[:4])
+
+
+def test_a_second_ticket_is_a_failure() -> None:
+    other = dataclasses.replace(INCIDENT, id="other", number="INC-000043")
+    assert "more tickets than one: INC-000043" in failures([*GOOD, at(70, other)])
