@@ -10,7 +10,7 @@ from typing import Final
 
 from services.detector.service import handler as detector
 from services.intake.recording import RecordedLine, decode_line, read_recording
-from services.intake.service import normaliser
+from services.intake.service import recording_normaliser
 from services.investigator.service import handler as investigator
 
 from libs.contracts.codec import Codec, utc_from_ns
@@ -152,7 +152,7 @@ def _replay(
         clock=clock,
     )
     pipeline = Pipeline(handlers(settings, platform), on_emit)
-    accept = normaliser(settings)
+    accept = recording_normaliser(settings)
     first_ns = 0
     try:
         for lines in slices(read_recording(paths, on_bad_line=counts.refuse), SLICE_S):

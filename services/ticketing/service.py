@@ -5,7 +5,7 @@ from libs.service.platform import Platform
 from libs.service.run import Runnable
 from libs.service.settings import Settings
 from libs.streaming.loop import Loop, LoopOptions
-from services.ticketing.acknowledging import AcknowledgingBroker
+from libs.streaming.acknowledging import AcknowledgingBroker
 from services.ticketing.backends import open_backends
 from services.ticketing.backends.jsonl import TicketLog
 from services.ticketing.delivery import Delivery

@@ -10,7 +10,7 @@ from libs.contracts.topics import ANOMALIES, INCIDENTS, Topic
 from libs.errors import Unavailable
 from libs.streaming.broker import RawMessage, TopicPartition
 from libs.streaming.loop import Loop, LoopOptions
-from services.ticketing.acknowledging import AcknowledgingBroker
+from libs.streaming.acknowledging import AcknowledgingBroker
 
 
 class FlakyBroker:

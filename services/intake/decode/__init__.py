@@ -1,0 +1,1 @@
+"""Source formats: one file each, found by its `FORMAT`; each turns bytes into a request that normalise/ understands."""
