@@ -1,0 +1,1 @@
+"""Examples that run against the platform from outside."""

@@ -1,0 +1,1 @@
+"""A small real shop: processes, HTTP, SQLite, OpenTelemetry, users and faults. It knows nothing of who watches it."""
