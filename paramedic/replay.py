@@ -8,11 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from services.detector.service import handler as detector
-from services.intake.recording import RecordedLine, decode_line, read_recording
-from services.intake.service import recording_normaliser
-from services.investigator.service import handler as investigator
-
 from libs.contracts.codec import Codec, utc_from_ns
 from libs.contracts.document import IncidentDocument
 from libs.contracts.incident import IncidentChanged
@@ -26,6 +21,10 @@ from libs.service.settings import Settings
 from libs.stores.incidents import IncidentQuery
 from libs.streaming.handler import Emit, Handler
 from paramedic.pipeline import Pipeline
+from services.detector.service import handler as detector
+from services.intake.recording import RecordedLine, decode_line, read_recording
+from services.intake.service import recording_normaliser
+from services.investigator.service import handler as investigator
 from services.recorder.service import handler as recorder
 from services.ticketing.service import handler as ticketing
 

@@ -105,6 +105,7 @@ def classify(name: str, unit: str = "", statistic: str = "value") -> MetricKind:
     )
 
 
+@lru_cache(maxsize=8192)
 def words_of(name: str) -> frozenset[str]:
     """The lower-case words of a metric name."""
     return frozenset(word.lower() for word in _WORD.findall(name))

@@ -35,6 +35,8 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(description="Bearer token of the incident API; needed to listen beyond loopback."),
     ] = None
+    console_host: Annotated[str, Field(description="Address that the console listens on.")] = "127.0.0.1"
+    console_port: Annotated[int, Field(ge=0, le=65535, description="Console port; 0 takes a free one.")] = 8081
     ticket_webhook_url: Annotated[
         str, Field(description="URL that every ticket is posted to (http or https); empty: none.")
     ] = ""

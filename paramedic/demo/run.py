@@ -100,7 +100,7 @@ def demo_environment(base: Settings) -> dict[str, str]:
         "PARAMEDIC_BROKER": "embedded",
         "PARAMEDIC_INCIDENT_STORE": "sqlite",
         "PARAMEDIC_TELEMETRY_STORE": "sqlite",
-        "PARAMEDIC_HOLD_S": "15",
+        "PARAMEDIC_HOLD_S": "5",
         "PARAMEDIC_VERIFY_S": "90",
         "PARAMEDIC_CORRELATION_S": "30",
     }

@@ -35,6 +35,7 @@ class Timeline:
     def __init__(self, *, quiet: bool = False) -> None:
         self._began = datetime.now(UTC)
         self._quiet = quiet
+        self._told: dict[str, RunState] = {}
         self._lock = threading.Lock()
 
     def say(self, text: str, style: str = "bold") -> None:
@@ -44,6 +45,10 @@ class Timeline:
     def seen(self, seen: Seen) -> None:
         """One published event; those that only repeat what is known are left out."""
         described = describe(seen)
+        if isinstance(seen.record, RemediationChanged):
+            if self._told.get(seen.record.id) is seen.record.state:
+                return
+            self._told[seen.record.id] = seen.record.state
         if described is not None:
             who, text = described
             self._line(seen.at, who, text)

@@ -6,8 +6,8 @@ from libs.runbooks import Runbook, load_runbooks
 from libs.service.platform import Platform
 from libs.service.run import Runnable
 from libs.service.settings import Settings
-from libs.streaming.loop import Loop, LoopOptions
 from libs.streaming.acknowledging import AcknowledgingBroker
+from libs.streaming.loop import Loop, LoopOptions
 from services.remediation.executors.port import open_executor
 from services.remediation.handler import Parts, RemediationHandler
 from services.remediation.ledger import Ledger

@@ -4,8 +4,8 @@ from libs.errors import ConfigurationError
 from libs.service.platform import Platform
 from libs.service.run import Runnable
 from libs.service.settings import Settings
-from libs.streaming.loop import Loop, LoopOptions
 from libs.streaming.acknowledging import AcknowledgingBroker
+from libs.streaming.loop import Loop, LoopOptions
 from services.ticketing.backends import open_backends
 from services.ticketing.backends.jsonl import TicketLog
 from services.ticketing.delivery import Delivery

@@ -36,8 +36,7 @@ def write_recording(case: RcaCase, path: Path) -> None:
     for spans in case.spans:
         ends = unpack_int64(spans.starts, "starts") + unpack_int64(spans.durations, "durations")
         timed.append((int(ends.max()), to_line(spans)))
-    for logs in case.logs:
-        timed.append((int(unpack_int64(logs.timestamps, "timestamps").max()), to_line(logs)))
+    timed.extend((int(unpack_int64(logs.timestamps, "timestamps").max()), to_line(logs)) for logs in case.logs)
     timed.sort(key=lambda entry: entry[0])
     path.write_text("".join(line + "\n" for _, line in timed))
 
@@ -48,11 +47,14 @@ def by_time(batch: MetricBatch) -> Iterator[tuple[int, MetricBatch]]:
     index, values = unpack_int32(batch.series_index, "series_index"), unpack_float64(batch.values, "values")
     for at in np.unique(times):
         mask = times == at
-        yield int(at), dataclasses.replace(
-            batch,
-            series_index=pack_int32(index[mask]),
-            timestamps=pack_int64(times[mask]),
-            values=pack_float64(values[mask]),
+        yield (
+            int(at),
+            dataclasses.replace(
+                batch,
+                series_index=pack_int32(index[mask]),
+                timestamps=pack_int64(times[mask]),
+                values=pack_float64(values[mask]),
+            ),
         )
 
 
@@ -86,7 +88,8 @@ def judge(name: str, cases: Iterator[RcaCase], limit: int, verbose: bool) -> tup
         early += len(documents) - len(late)
         ranks.append(rank_of(case.label, documents, case))
         if verbose:
-            console.print(f"{name} {case.name}: label {case.label} rank {ranks[-1]}, {len(late)} tickets, {len(documents) - len(late)} early")
+            tickets = f"{len(late)} tickets, {len(documents) - len(late)} early"
+            console.print(f"{name} {case.name}: label {case.label} rank {ranks[-1]}, {tickets}")
     share = [f"{sum(1 for r in ranks if r is not None and r <= k) / len(ranks):.3f}" for k in (1, 3, 5)]
     return (name, str(len(ranks)), str(ticketed), str(early), *share, f"{time.monotonic() - began_s:.0f}")
 

@@ -315,10 +315,10 @@ class TestFaults:
         assert shop.services()["checkout"]["version"] == "3.1.2"
 
     def test_memory_leak(self, shop: Shop, sink: OtlpSink) -> None:
+        wait_until(lambda: newest(sink, "process.memory.usage", "cart") > 0, 15.0)  # first export: 5 s after the start
         limit_bytes = newest(sink, "container.memory.limit", "cart")
         before_bytes = newest(sink, "process.memory.usage", "cart")
-        changes = len(sink.changes)
-        before = step(shop, "cart", 20.0)
+        changes, before = len(sink.changes), step(shop, "cart", 20.0)
         self._inject(shop, "memory-leak")
         wait_until(lambda: newest(sink, "process.memory.usage", "cart") > before_bytes + 40e6, SHOWN_WITHIN_S)
         # looking through 300,000 kept coupons takes at least this long on any machine; a ratio would depend on its load

@@ -1,5 +1,6 @@
 """The codec refuses every malformed byte string with a reason and never with anything else."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -79,10 +80,8 @@ def test_random_bytes_are_refused_or_decoded_but_never_crash(noise: bytes) -> No
 @given(st.integers(min_value=0, max_value=len(ENCODED) - 1), st.integers(min_value=0, max_value=255))
 def test_one_flipped_byte_is_refused_or_decoded_but_never_crashes(position: int, value: int) -> None:
     flipped = ENCODED[:position] + bytes([value]) + ENCODED[position + 1 :]
-    try:
+    with suppress(InvalidMessage):
         CODEC.decode("telemetry-metrics", flipped)
-    except InvalidMessage:
-        pass
 
 
 def test_a_column_of_the_wrong_length_is_refused() -> None:

@@ -105,7 +105,7 @@ def test_every_record_travels_on_exactly_one_topic() -> None:
 def test_a_topic_file_with_a_wrong_field_says_which(tmp_path: Path) -> None:
     path = tmp_path / "topics.toml"
     path.write_text('[x]\nrecord = "r"\nkey = "k"\nproducer = "p"\nconsumers = []\npartitions = 1\ncolour = "red"\n')
-    with pytest.raises(ConfigurationError, match="topic x.*colour"):
+    with pytest.raises(ConfigurationError, match=r"topic x.*colour"):
         load(path)
 
 

@@ -8,9 +8,9 @@ from libs.contracts.codec import Codec
 from libs.contracts.incident import IncidentChanged
 from libs.contracts.topics import ANOMALIES, INCIDENTS, Topic
 from libs.errors import Unavailable
+from libs.streaming.acknowledging import AcknowledgingBroker
 from libs.streaming.broker import RawMessage, TopicPartition
 from libs.streaming.loop import Loop, LoopOptions
-from libs.streaming.acknowledging import AcknowledgingBroker
 
 
 class FlakyBroker:

@@ -1,0 +1,287 @@
+"""Everything that one partition of metrics remembers, and what a batch of points does to it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from libs.contracts.anomaly import AnomalyDetected
+from libs.contracts.codec import ns_from_utc
+from libs.contracts.columns import (
+    FloatArray,
+    Int32Array,
+    Int64Array,
+    unpack_float64,
+    unpack_index,
+    unpack_int64,
+)
+from libs.contracts.telemetry import MetricBatch
+from libs.errors import ConfigurationError, InvalidMessage
+from services.detector.detector import Detector, DetectorOptions, Feed
+from services.detector.engine import Engine, StoredSubject, of_feed
+from services.detector.gauges import GaugePoint, Limit, ScoredPoint
+from services.detector.instance_vectors import InstanceVectors
+from services.detector.metric_requests import window_of
+from services.detector.presence import PresenceLog
+from services.detector.series_catalog import INSTANCE, Entry, SeriesCatalog, Shape, ShapeCache
+from services.detector.snapshot_codec import pack, unpack
+from services.detector.watermark import AHEAD_NS
+
+LEVEL_GAP_NS: Final = 3600 * 1_000_000_000
+_GONE_INTERVALS: Final = 4.0
+_LEAST_GONE_S: Final = 15.0
+_MAX_NS: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class MetricColumns:
+    """The columns of a batch, checked."""
+
+    index: Int32Array
+    times: Int64Array
+    values: FloatArray
+
+
+@dataclass(slots=True)
+class MetricMemory:
+    """What a snapshot holds of a metrics partition.
+
+    Attributes:
+        kind: Tells its snapshots from those of other topics.
+        offset: Offset of the newest batch, -1 before the first.
+        catalog: Timings and limits of series.
+        presence: When services were last heard of.
+        bank: Arrays of the series bank.
+        subjects: What detectors know.
+        ahead: Batches from the future that were left out.
+    """
+
+    kind: Literal["metrics"] = "metrics"
+    offset: int = -1
+    catalog: SeriesCatalog = field(default_factory=SeriesCatalog)
+    presence: PresenceLog = field(default_factory=PresenceLog)
+    bank: dict[str, FloatArray] = field(default_factory=dict)
+    subjects: dict[str, dict[str, StoredSubject]] = field(default_factory=dict)
+    ahead: int = 0
+
+
+class MetricPartition:
+    """Metrics of one partition.
+
+    Args:
+        detectors: Every detector.
+        options: Warm-up and thresholds.
+        has_spans: Whether a service's requests are seen as spans: its request metrics would say the same twice.
+    """
+
+    def __init__(
+        self, detectors: Sequence[Detector[Any, Any]], options: DetectorOptions, has_spans: Callable[[str], bool]
+    ) -> None:
+        from services.detector.scoring import SeriesBank
+
+        self.engine = Engine(detectors, options)
+        self._gauges = of_feed(detectors, Feed.GAUGES)
+        self._scores = of_feed(detectors, Feed.SCORES)
+        self._vectors = of_feed(detectors, Feed.VECTORS)
+        self._requests = of_feed(detectors, Feed.REQUESTS)
+        self._has_spans = has_spans
+        self._thresholds = frozenset(threshold.metric for threshold in options.thresholds)
+        self._bank = SeriesBank()
+        self._instances = InstanceVectors()
+        self.memory = MetricMemory()
+        self._shapes = ShapeCache(self.memory.catalog, self._thresholds)
+
+    def parse(self, batch: MetricBatch) -> MetricColumns:
+        """Check a batch before anything changes; `InvalidMessage` names the bad column."""
+        times = unpack_int64(batch.timestamps, "timestamps")
+        if len(times) and (int(times.min()) < 0 or int(times.max()) > _MAX_NS):
+            raise InvalidMessage("column timestamps: a time lies before 1970 or beyond 2116")
+        index = unpack_index(batch.series_index, "series_index", len(times), len(batch.series))
+        return MetricColumns(index=index, times=times, values=unpack_float64(batch.values, "values", len(times)))
+
+    def add(self, batch: MetricBatch, columns: MetricColumns) -> list[AnomalyDetected]:
+        """Score a batch and judge its points."""
+        if not len(columns.times):
+            return []
+        newest_ns = int(columns.times.max())
+        if newest_ns > ns_from_utc(batch.observed_at) + AHEAD_NS:
+            self.memory.ahead += 1
+            return []
+        self.memory.presence.hear(batch.service, newest_ns, len(columns.times), counts_items=False)
+        shape = self._shapes.shape(batch.service, batch.resource, batch.series)
+        before = np.array([entry.timing.last_ns for entry in shape.entries], np.int64)
+        gaps = self._see(shape, columns)
+        self._keep_limits(batch, shape, columns)
+        emitted = self._judge_points(batch, shape, columns, before.copy())
+        emitted += self._judge_requests(batch.service, shape, columns, gaps, before)
+        emitted += self._judge_vectors(batch.service, shape, columns)
+        interval_s = max((entry.timing.interval_s for entry in shape.entries), default=0.0)
+        silent_ns = int(max(_LEAST_GONE_S, _GONE_INTERVALS * interval_s) * 1e9)
+        return emitted + self.engine.expire(batch.service, newest_ns, silent_ns)
+
+    def _see(self, shape: Shape, columns: MetricColumns) -> frozenset[int]:
+        """Update the timings; positions of series after a gap of more than an hour."""
+        gaps = set()
+        for position, first, last, count in _extents(columns):
+            timing = shape.entries[position].timing
+            gap_ns = first - timing.last_ns
+            if timing.see(first, last, count) and gap_ns > LEVEL_GAP_NS:
+                gaps.add(position)
+        return frozenset(gaps)
+
+    def _keep_limits(self, batch: MetricBatch, shape: Shape, columns: MetricColumns) -> None:
+        for row in np.flatnonzero(shape.limits[columns.index] & np.isfinite(columns.values)):
+            entry = shape.entries[int(columns.index[row])]
+            limit = Limit(
+                metric=entry.series.metric,
+                unit=entry.series.unit,
+                resource=entry.series.kind.resource,
+                attributes={k: v for k, v in entry.series.attributes.items() if k != INSTANCE},
+                value=float(columns.values[row]),
+            )
+            self.memory.catalog.set_limit(_instance_key(batch), entry.key, limit)
+
+    def _judge_points(
+        self, batch: MetricBatch, shape: Shape, columns: MetricColumns, judged_ns: Int64Array
+    ) -> list[AnomalyDetected]:
+        scores = self._bank.update(self._slots(shape)[columns.index], columns.times, columns.values)
+        followed = self._followed(batch.service, shape)
+        wanted = (shape.watched | followed)[columns.index] | scores.is_anomaly
+        instance, emitted = _instance_key(batch), []
+        for row in np.flatnonzero(wanted & np.isfinite(columns.values)).tolist():
+            position, at_ns = int(columns.index[row]), int(columns.times[row])
+            if at_ns <= judged_ns[position]:
+                continue  # late or repeated: it was judged, or its successors were
+            judged_ns[position] = at_ns
+            entry = shape.entries[position]
+            if entry.is_watched:
+                emitted += self._judge_gauge(instance, entry, at_ns, float(columns.values[row]))
+            if scores.is_anomaly[row] or followed[position]:
+                emitted += self._judge_score(entry, columns, scores, row)
+        return emitted
+
+    def _followed(self, service: str, shape: Shape) -> npt.NDArray[np.bool_]:
+        """Series whose scores matter beyond an onset: they have an episode."""
+        if not self.engine.is_active(service):
+            return np.zeros(len(shape.entries), np.bool_)
+        has = [any(self.engine.has_episode(d, entry.key) for d in self._scores) for entry in shape.entries]
+        return np.array(has, np.bool_)
+
+    def _judge_gauge(self, instance: str, entry: Entry, at_ns: int, value: float) -> list[AnomalyDetected]:
+        gauge = GaugePoint(
+            series=entry.series,
+            at_ns=at_ns,
+            value=value,
+            limit=self.memory.catalog.limit_of(instance, entry),
+            interval_s=entry.timing.interval_s,
+        )
+        return [anomaly for detector in self._gauges for anomaly in self.engine.observe(detector, entry.key, gauge)]
+
+    def _judge_score(self, entry: Entry, columns: MetricColumns, scores: Any, row: int) -> list[AnomalyDetected]:
+        scored = ScoredPoint(
+            series=entry.series,
+            at_ns=int(columns.times[row]),
+            value=float(columns.values[row]),
+            interval_s=entry.timing.interval_s,
+            score=float(scores.score[row]),
+            is_anomaly=bool(scores.is_anomaly[row]),
+            expected=float(scores.expected[row]),
+            lower=float(scores.lower[row]),
+            upper=float(scores.upper[row]),
+            contributions=_named(scores.contributions[row]),
+            corroborated=self.engine.is_troubled(entry.series.service),
+        )
+        return [anomaly for detector in self._scores for anomaly in self.engine.observe(detector, entry.key, scored)]
+
+    def _slots(self, shape: Shape) -> Int32Array:
+        if shape.slots_of != self._bank.evicted_series:
+            for _ in range(2):  # making a slot may evict another one of the batch: the second time all are there
+                slots = [self._bank.slot(entry.key, entry.series.metric) for entry in shape.entries]
+            shape.slots, shape.slots_of = np.array(slots, np.int32), self._bank.evicted_series
+        return shape.slots
+
+    def _judge_requests(
+        self, service: str, shape: Shape, columns: MetricColumns, gaps: frozenset[int], before: Int64Array
+    ) -> list[AnomalyDetected]:
+        if not shape.plans or self._has_spans(service):
+            return []
+        emitted: list[AnomalyDetected] = []
+        for at_ns, values in _moments(columns, before):
+            for plan in shape.plans:
+                main = next(p for p in (plan.share, plan.requests, plan.latency) if p >= 0)
+                interval_s = shape.entries[main].timing.interval_s
+                window = window_of(plan, at_ns, values, interval_s, after_gap=main in gaps) if interval_s else None
+                if window is None:
+                    continue
+                for detector in self._requests:
+                    if not detector.signals or detector.signals & plan.names.signals:
+                        emitted += self.engine.observe(detector, plan.key, window)
+        return emitted
+
+    def _judge_vectors(self, service: str, shape: Shape, columns: MetricColumns) -> list[AnomalyDetected]:
+        emitted: list[AnomalyDetected] = []
+        for vector in self._instances.score(service, shape, columns.index, columns.times, columns.values):
+            seen = replace(vector, corroborated=self.engine.is_troubled(service))
+            for detector in self._vectors:
+                emitted += self.engine.observe(detector, f"{service}\x00{vector.instance}", seen)
+        return emitted
+
+    @property
+    def series_count(self) -> int:
+        """Series that were seen."""
+        return len(self.memory.catalog.timings)
+
+    def snapshot(self) -> bytes:
+        """Everything that is remembered, but for the instance vectors, which learn anew."""
+        self.memory.subjects, self.memory.bank = self.engine.snapshot(), self._bank.snapshot()
+        content = pack(self.memory)
+        self.memory.subjects, self.memory.bank = {}, {}
+        return content
+
+    def restore(self, content: bytes) -> None:
+        """Go on from a snapshot; `ValueError` when it does not fit."""
+        from services.detector.scoring import SeriesBank
+
+        memory = unpack(content, MetricMemory)
+        try:
+            self._bank = SeriesBank.restore(memory.bank)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        self.engine.restore(memory.subjects)
+        memory.subjects, memory.bank = {}, {}
+        self.memory = memory
+        self._shapes = ShapeCache(memory.catalog, self._thresholds)
+
+
+def _extents(columns: MetricColumns) -> list[tuple[int, int, int, int]]:
+    """(series position, first time, last time, points) of each series of a batch."""
+    order = np.argsort(columns.index, kind="stable")
+    index, times = columns.index[order], columns.times[order]
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(index)) + 1))
+    firsts, lasts = np.minimum.reduceat(times, starts), np.maximum.reduceat(times, starts)
+    counts = np.diff(np.append(starts, len(index)))
+    return list(zip(index[starts].tolist(), firsts.tolist(), lasts.tolist(), counts.tolist(), strict=True))
+
+
+def _moments(columns: MetricColumns, before: Int64Array) -> list[tuple[int, dict[int, float]]]:
+    """Values by series position at each moment, in order of time; late and repeated points are left out."""
+    found: dict[int, dict[int, float]] = {}
+    fresh = np.flatnonzero(columns.times > before[columns.index])
+    rows = zip(
+        columns.times[fresh].tolist(), columns.index[fresh].tolist(), columns.values[fresh].tolist(), strict=True
+    )
+    for at_ns, position, value in rows:
+        found.setdefault(at_ns, {})[position] = value
+    return sorted(found.items())
+
+
+def _instance_key(batch: MetricBatch) -> str:
+    return f"{batch.service}\x00{batch.resource.get(INSTANCE, '')}"
+
+
+def _named(contributions: FloatArray) -> tuple[tuple[str, float], ...]:
+    from services.detector.scoring import FEATURE_NAMES
+
+    return tuple(zip(FEATURE_NAMES, contributions.tolist(), strict=True))

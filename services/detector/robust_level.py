@@ -1,0 +1,92 @@
+"""What a signal usually is: median and spread of its recent normal windows.
+
+The memory of 120 windows (10 minutes at 5 s) follows slow drift; a median bears a contaminated start-up of up to half
+of the windows. After a long gap the level may have drifted while the relative spread has not (PetShop: months between
+normal operation and incident): the next two windows give the new level, the spread is kept.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+MEMORY_WINDOWS: Final = 120
+REANCHOR_WINDOWS: Final = 2
+_MAD_TO_SIGMA: Final = 1.4826  # of a normal distribution
+
+
+@dataclass(slots=True)
+class RobustLevel:
+    """Recent normal values of one signal.
+
+    Attributes:
+        values: Newest last.
+        reanchor: First values after a gap; None when there was none.
+        middle: Median when it was last computed.
+        spread: Robust standard deviation when it was last computed.
+        unfitted: Values since then; the figures are computed anew when an eighth of the values is new.
+    """
+
+    values: list[float] = field(default_factory=list)
+    reanchor: list[float] | None = None
+    middle: float = 0.0
+    spread: float = 0.0
+    unfitted: int = 0
+
+    def learn(self, value: float) -> None:
+        """Add a normal value; NaN and infinite values teach nothing."""
+        if not math.isfinite(value):
+            return
+        if self.reanchor is not None:
+            self.reanchor.append(value)
+            if len(self.reanchor) >= REANCHOR_WINDOWS:
+                self._shift(statistics.median(self.reanchor))
+            return
+        self.values.append(value)
+        if len(self.values) > MEMORY_WINDOWS:
+            del self.values[0]
+        self.unfitted += 1
+        if self.unfitted * 8 >= len(self.values):
+            self._fit()
+
+    def begin_reanchor(self) -> None:
+        """Take the next two values as the new level."""
+        if self.values:
+            self.reanchor = []
+
+    def _shift(self, level: float) -> None:
+        old, self.reanchor = statistics.median(self.values), None
+        if old > 0 and level > 0:
+            self.values = [value * level / old for value in self.values]
+        else:
+            self.values = [value + level - old for value in self.values]
+        self._fit()
+
+    def _fit(self) -> None:
+        self.middle = statistics.median(self.values)
+        self.spread = spread_of(self.values, self.middle)
+        self.unfitted = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the level is known now; False in the windows after a gap."""
+        return self.reanchor is None and bool(self.values)
+
+    def band(self, *, least_relative: float, width: float = 3.0) -> tuple[float, float, float, float]:
+        """Median, spread, lower and upper edge.
+
+        Args:
+            least_relative: Least spread, as a part of the median: three equal values know no spread of their own.
+            width: Half width in robust standard deviations.
+        """
+        spread = max(self.spread, least_relative * abs(self.middle), 1e-12)
+        return self.middle, spread, self.middle - width * spread, self.middle + width * spread
+
+
+def spread_of(values: Sequence[float], middle: float | None = None) -> float:
+    """Robust standard deviation: 1.4826 times the median absolute deviation."""
+    if not values:
+        return 0.0
+    centre = statistics.median(values) if middle is None else middle
+    return _MAD_TO_SIGMA * statistics.median(abs(value - centre) for value in values)

@@ -1,0 +1,50 @@
+"""`paramedic investigate INCIDENT`: investigate again, now, and keep the result as the next revision."""
+
+from libs.contracts.codec import ns_from_utc
+from libs.contracts.document import Section
+from libs.contracts.investigation import InvestigationCompleted
+from libs.errors import NotFound
+from libs.runbooks import SHIPPED, load_runbooks
+from libs.service.platform import Platform
+from libs.service.settings import Settings
+from services.investigator.further import Further
+from services.investigator.protocol import investigate as run_protocol
+from services.investigator.scene import scene_of
+
+
+def investigate(platform: Platform, settings: Settings, incident_ref: str) -> InvestigationCompleted:
+    """Investigate an incident with the telemetry of now.
+
+    Args:
+        platform: Stores and clock.
+        settings: Windows, runbooks and model.
+        incident_ref: Incident id or number.
+    Returns:
+        The model's answer where one is configured and gave one, else the statistical one; it is stored.
+    Raises:
+        NotFound: there is no such incident.
+        Conflict: the running service has just investigated it itself.
+    """
+    document = platform.incidents.get(incident_ref)
+    if document is None:
+        raise NotFound(f"no incident {incident_ref!r}; `paramedic incidents` lists them")
+    incident = document.incident
+    section = platform.incidents.section(incident.id, Section.INVESTIGATION)
+    revision, version = (section[0].revision + 1, section[1]) if section is not None else (1, 0)
+    folders = [SHIPPED] if settings.runbooks_dir is None else [SHIPPED, settings.runbooks_dir]
+    scene = scene_of(
+        incident,
+        platform.telemetry,
+        platform.incidents,
+        as_of_ns=max(platform.telemetry.watermark_ns(), ns_from_utc(incident.opened_at)),
+        window_s=settings.window_s,
+        runbooks=load_runbooks(*folders),
+    )
+    found = run_protocol(scene, revision=revision, started_at=platform.clock())
+    version = platform.incidents.put(incident.id, Section.INVESTIGATION, found.completed, expected_version=version)
+    if not settings.model:
+        return found.completed
+    further = Further(settings.model, settings.investigation_s, platform.log)
+    answer = further.answer(scene, found)
+    platform.incidents.put(incident.id, Section.INVESTIGATION, answer, expected_version=version)
+    return answer

@@ -1,0 +1,250 @@
+"""The investigator's handler: decides what is due, investigates, writes the section, then emits."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from libs.contracts.codec import ns_from_utc, utc_from_ns
+from libs.contracts.command import Command, CommandKind
+from libs.contracts.document import IncidentDocument, Section
+from libs.contracts.incident import OPEN_STATES, IncidentChanged
+from libs.contracts.investigation import InvestigationCompleted
+from libs.contracts.topics import COMMANDS, INCIDENTS, INVESTIGATIONS
+from libs.errors import Conflict, InvalidMessage
+from libs.observability.log import Logger
+from libs.runbooks.runbook import Runbook
+from libs.stores.incidents import IncidentQuery, IncidentStore
+from libs.stores.telemetry import TelemetryStore
+from libs.streaming.handler import Emit, Event
+from services.investigator.further import Further
+from services.investigator.pending import Due, due_for, is_ready, next_settle
+from services.investigator.protocol import investigate
+from services.investigator.scene import scene_of
+
+_PAGE: Final = 500
+
+
+class InvestigatorHandler:
+    """Investigates incidents as they open, grow and settle.
+
+    What is due is kept in memory and found again in the incident store after a restart. A result is written before it
+    is emitted; ids are derived, so what is done twice changes nothing.
+
+    Args:
+        telemetry: Recorded telemetry.
+        incidents: Incident documents; this handler alone writes the section `investigation`.
+        runbooks: Known patterns.
+        window_s: Width of a step of the rates, seconds.
+        clock: Wall clock, or event time in a replay; it only bounds waiting.
+        log: Canonical log.
+        further: A model that goes on from the statistical answer; None without one.
+    """
+
+    def __init__(
+        self,
+        *,
+        telemetry: TelemetryStore,
+        incidents: IncidentStore,
+        runbooks: Sequence[Runbook],
+        window_s: float,
+        clock: Callable[[], datetime],
+        log: Logger,
+        further: Further | None = None,
+    ) -> None:
+        self._telemetry = telemetry
+        self._incidents = incidents
+        self._runbooks = tuple(runbooks)
+        self._window_s = window_s
+        self._clock = clock
+        self._log = log
+        self._further = further
+        self._due: dict[str, Due] = {}
+        self._settling: dict[str, datetime] = {}
+        self._outbox: list[Emit] = []
+        self._reconciled = False
+
+    @property
+    def subscriptions(self) -> Sequence[str]:
+        """Incidents and what people ask for."""
+        return (INCIDENTS, COMMANDS)
+
+    def handle(self, events: Sequence[Event]) -> Sequence[Emit]:
+        """Note what is due and investigate what can be; `InvalidMessage` for a command on an unknown incident."""
+        self._reconcile()
+        for event in events:
+            match event.record:
+                case IncidentChanged() as incident:
+                    self._note_incident(incident)
+                case Command() as command:
+                    self._note_command(command)
+                case other:
+                    raise InvalidMessage(f"{event.topic}: the investigator does not read a {type(other).__name__}")
+        self._run_due()
+        return self._drain()
+
+    def tick(self, now: datetime) -> Sequence[Emit]:
+        """Investigate what has become due, and take what a model found."""
+        self._reconcile()
+        self._note_settled()
+        self._run_due()
+        if self._further is not None:
+            for result in self._further.finished():
+                self._keep_further(result)
+        return self._drain()
+
+    def close(self) -> None:
+        """Stop asking the model."""
+        if self._further is not None:
+            self._further.close()
+
+    def _drain(self) -> list[Emit]:
+        """What was written and not emitted yet; it survives an outage in the middle of a batch."""
+        emits, self._outbox = self._outbox, []
+        return emits
+
+    def _reconcile(self) -> None:
+        """After a start: open incidents that nobody investigated are due; what is stored is emitted once more."""
+        if self._reconciled:
+            return
+        offset, total = 0, 1
+        while offset < total:
+            page = self._incidents.search(IncidentQuery(states=tuple(sorted(OPEN_STATES)), limit=_PAGE, offset=offset))
+            total, offset = page.total, offset + _PAGE
+            for incident in page.incidents:
+                stored = self._stored(incident.id)
+                if stored is None:
+                    self._note_incident(incident)
+                else:
+                    self._outbox.append(_emit(stored))
+                    self._schedule_settling(incident, stored)
+        self._reconciled = True
+
+    def _note_incident(self, incident: IncidentChanged) -> None:
+        if incident.state not in OPEN_STATES:
+            self._due.pop(incident.id, None)
+            self._settling.pop(incident.id, None)
+            return
+        due = due_for(incident, self._stored(incident.id), self._clock())
+        known = self._due.get(incident.id)
+        if due is not None and (known is None or known.reason == "settled"):
+            self._due[incident.id] = due
+
+    def _note_command(self, command: Command) -> None:
+        if command.kind is not CommandKind.INVESTIGATE:
+            return
+        document = self._incidents.get(command.target)
+        if document is None:
+            raise InvalidMessage(f"no incident {command.target[:80]!r} to investigate")
+        if self._incidents.state(_command_key(command)) is not None:
+            return
+        as_of_ns = max(self._telemetry.watermark_ns(), ns_from_utc(document.incident.opened_at))
+        self._due[document.incident.id] = Due(
+            incident_id=document.incident.id, as_of=utc_from_ns(as_of_ns), reason="asked", asked_at=self._clock()
+        )
+        self._run_due()
+        self._incidents.put_state(_command_key(command), '"done"')
+
+    def _note_settled(self) -> None:
+        """Look again where the event time of a later look has come."""
+        if not self._settling:
+            return
+        watermark_ns = self._telemetry.watermark_ns()
+        for incident_id, moment in list(self._settling.items()):
+            if ns_from_utc(moment) <= watermark_ns and incident_id not in self._due:
+                self._settling.pop(incident_id)
+                self._due[incident_id] = Due(
+                    incident_id=incident_id,
+                    as_of=moment,
+                    reason="settled",
+                    asked_at=self._clock(),
+                    with_model=False,
+                )
+
+    def _run_due(self) -> None:
+        if not self._due:
+            return
+        watermark_ns, now = self._telemetry.watermark_ns(), self._clock()
+        for due in sorted(self._due.values(), key=lambda entry: (entry.as_of, entry.incident_id)):
+            as_of_ns = ns_from_utc(due.as_of)
+            if is_ready(due, watermark_ns, as_of_ns, now):
+                self._investigate(due, as_of_ns)
+                self._due.pop(due.incident_id, None)
+
+    def _investigate(self, due: Due, as_of_ns: int) -> None:
+        document = self._incidents.get(due.incident_id)
+        if document is None or (document.incident.state not in OPEN_STATES and due.reason != "asked"):
+            return
+        if due.reason == "settled" and _being_fixed(document):
+            return  # what telemetry shows now is the fix at work
+        section = self._incidents.section(due.incident_id, Section.INVESTIGATION)
+        revision = section[0].revision + 1 if section is not None else 1
+        scene = scene_of(
+            document.incident,
+            self._telemetry,
+            self._incidents,
+            as_of_ns=as_of_ns,
+            window_s=self._window_s,
+            runbooks=self._runbooks,
+        )
+        found = investigate(scene, revision=revision, started_at=self._clock())
+        if not self._keep(found.completed, section[1] if section is not None else 0):
+            return
+        self._log.info(
+            "investigated",
+            **{
+                "incident.id": due.incident_id,
+                "reason": due.reason,
+                "revision": revision,
+                "service": found.completed.hypotheses[0].service if found.completed.hypotheses else "",
+                "duration_s": found.completed.duration_s,
+            },
+        )
+        self._schedule_settling(document.incident, found.completed)
+        if self._further is not None and due.with_model:
+            self._further.start(scene, found)
+
+    def _keep(self, completed: InvestigationCompleted, expected_version: int) -> bool:
+        """Write the section, then queue the emit; False when somebody else was faster."""
+        try:
+            self._incidents.put(
+                completed.incident_id, Section.INVESTIGATION, completed, expected_version=expected_version
+            )
+        except Conflict as error:
+            self._log.warning("investigation not kept", reason=str(error), **{"incident.id": completed.incident_id})
+            return False
+        self._outbox.append(_emit(completed))
+        return True
+
+    def _keep_further(self, result: InvestigationCompleted) -> None:
+        """Keep a model's answer as the next revision, unless telemetry has been looked at anew since."""
+        section = self._incidents.section(result.incident_id, Section.INVESTIGATION)
+        if section is None or section[0].revision + 1 != result.revision:
+            self._log.info("model's answer is out of date", **{"incident.id": result.incident_id})
+            return
+        self._keep(result, section[1])
+
+    def _schedule_settling(self, incident: IncidentChanged, stored: InvestigationCompleted) -> None:
+        moment = next_settle(incident, stored)
+        if moment is not None:
+            self._settling[incident.id] = moment
+        else:
+            self._settling.pop(incident.id, None)
+
+    def _stored(self, incident_id: str) -> InvestigationCompleted | None:
+        section = self._incidents.section(incident_id, Section.INVESTIGATION)
+        if section is None:
+            return None
+        stored: InvestigationCompleted = section[0]
+        return stored
+
+
+def _being_fixed(document: IncidentDocument) -> bool:
+    return any(run.applied_at is not None for run in document.remediation)
+
+
+def _command_key(command: Command) -> str:
+    return f"investigator/command/{command.id}"
+
+
+def _emit(completed: InvestigationCompleted) -> Emit:
+    return Emit(topic=INVESTIGATIONS, key=completed.incident_id, record=completed)

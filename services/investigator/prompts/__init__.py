@@ -1,0 +1,1 @@
+"""Prompts of the investigator: prose, reviewed like code."""

@@ -1,0 +1,234 @@
+"""The detector as a process on a broker: kill -9, a new broker, refused messages, an outage, a clean stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from libs.contracts.anomaly import AnomalyDetected, EpisodeState
+from libs.contracts.codec import Codec
+from libs.contracts.records import Record
+from libs.contracts.topics import ANOMALIES, TELEMETRY_SPANS
+from libs.streaming.embedded import EmbeddedBroker, write_address
+from libs.streaming.kafka import KafkaBroker
+from tests.integration.broker_laws import eventually
+from tests.unit.services.detector.new_handler import new_handler
+from tests.unit.services.detector.simulated_shop import BEGIN, Fault, Shop, play, second_of
+
+pytestmark = pytest.mark.timeout(180)
+CODEC = Codec()
+SHOP = Shop(
+    seed=3,
+    seconds=150,
+    metric_series=20,
+    faults=(Fault("slow", "catalog", 75, 115, 8), Fault("leak", "cart", 75, 115, 3e6)),
+)
+RUN: Sequence[tuple[str, Record]] = tuple(SHOP.arrivals())
+PATIENCE_S = 90.0
+
+
+class Worker:
+    """A detector process.
+
+    Args:
+        folder: Its data folder.
+        bootstrap: Broker.
+    """
+
+    def __init__(self, folder: Path, bootstrap: str) -> None:
+        write_address(folder / "broker.address", bootstrap)
+        self._folder = folder
+        self._output = folder / "detector.log"
+        environment = {
+            **os.environ,
+            "PARAMEDIC_DATA_DIR": str(folder),
+            "PARAMEDIC_BROKER": "embedded",
+            # a killed member blocks its group for the session timeout
+            "PARAMEDIC_KAFKA": json.dumps({"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}),
+        }
+        with self._output.open("a") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.detector"], env=environment, stdout=output, stderr=output
+            )
+
+    def readiness(self) -> str:
+        """State as the health server tells it; "" while there is none."""
+        try:
+            address = json.loads((self._folder / "run" / "detector.json").read_text())
+            if address["pid"] != self.process.pid:
+                return ""
+            with urlopen(f"{address['health']}/readyz", timeout=5) as answer:
+                return str(json.load(answer)["state"])
+        except HTTPError as error:
+            with error:
+                return str(json.load(error)["state"])
+        except (OSError, ValueError, KeyError):
+            return ""
+
+    def wait_for(self, state: str) -> None:
+        eventually(lambda: self.process.poll() is not None or self.readiness() == state, PATIENCE_S)
+        assert self.process.poll() is None, self.log()
+
+    def log(self) -> str:
+        return self._output.read_text()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def workers() -> Iterator[list[Worker]]:
+    started: list[Worker] = []
+    yield started
+    for worker in started:
+        if worker.process.poll() is None:
+            worker.kill()
+
+
+def send(broker: KafkaBroker, records: Sequence[tuple[str, Record]]) -> None:
+    producer = broker.producer()
+    for topic, record in records:
+        service = record.service  # type: ignore[union-attr]  # telemetry
+        producer.send(topic, key=service.encode(), value=CODEC.encode(topic, record))
+    producer.flush()
+    producer.close()
+
+
+def anomalies(broker: KafkaBroker) -> list[AnomalyDetected]:
+    found = [CODEC.decode(ANOMALIES, message.value) for message in broker.read_to_end([ANOMALIES])]
+    return [record for record in found if isinstance(record, AnomalyDetected)]
+
+
+def states(found: Sequence[AnomalyDetected]) -> dict[tuple[str, int], AnomalyDetected]:
+    """By id and sequence; the same change told twice must be the same to the last figure."""
+    told: dict[tuple[str, int], AnomalyDetected] = {}
+    for anomaly in found:
+        assert told.setdefault((anomaly.id, anomaly.sequence), anomaly) == anomaly
+    return told
+
+
+def until(second: float) -> list[tuple[str, Record]]:
+    return [item for item in RUN if second_of(item[1].observed_at) < second]  # type: ignore[union-attr]  # telemetry
+
+
+def expected() -> dict[tuple[str, int], AnomalyDetected]:
+    return states(play(new_handler(), iter(RUN)).anomalies)
+
+
+def start(workers: list[Worker], folder: Path, embedded: EmbeddedBroker) -> Worker:
+    worker = Worker(folder, embedded.bootstrap)
+    workers.append(worker)
+    worker.wait_for("ready")
+    return worker
+
+
+@pytest.mark.parametrize("snapshot_first", [False, True])
+def test_a_kill_in_the_middle_of_an_episode_loses_and_doubles_nothing(
+    embedded: EmbeddedBroker, broker: KafkaBroker, workers: list[Worker], tmp_path: Path, snapshot_first: bool
+) -> None:
+    half, whole = until(98), expected()
+    worker = start(workers, tmp_path, embedded)
+    send(broker, half)
+    eventually(lambda: any(a.service == "catalog" for a in anomalies(broker)), PATIENCE_S)
+    if snapshot_first:
+        eventually(lambda: any((tmp_path / "detector").glob("telemetry-spans-*.snapshot")), PATIENCE_S)
+    worker.kill()
+    start(workers, tmp_path, embedded)
+    send(broker, RUN[len(half) :])
+    eventually(lambda: states(anomalies(broker)).keys() >= whole.keys(), PATIENCE_S)
+    assert states(anomalies(broker)) == whole
+    assert {a.state for a in whole.values()} >= {EpisodeState.OPENED, EpisodeState.CLOSED}
+
+
+def test_a_new_broker_keeps_what_was_learned_but_not_the_place_in_the_stream(
+    workers: list[Worker], tmp_path: Path
+) -> None:
+    healthy, rest = until(70), RUN[len(until(70)) :]
+    with EmbeddedBroker() as first:
+        worker = start(workers, tmp_path, first)
+        send(KafkaBroker(first.bootstrap), healthy)
+        eventually(lambda: all_handled(tmp_path, len(healthy)), PATIENCE_S)
+        assert worker.stop() == 0, worker.log()
+    with EmbeddedBroker() as second:
+        broker = KafkaBroker(second.bootstrap)
+        worker = start(workers, tmp_path, second)
+        send(broker, rest)
+        # 45 s of warm-up do not fit between second 70 and the fault: only what was learned before finds it in time
+        eventually(lambda: any(a.detector == "latency" for a in anomalies(broker)), PATIENCE_S)
+        assert worker.stop() == 0, worker.log()
+
+
+def all_handled(folder: Path, messages: int) -> bool:
+    try:
+        address = json.loads((folder / "run" / "detector.json").read_text())
+        with urlopen(f"{address['health']}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except (OSError, ValueError, KeyError):
+        return False
+    handled = [line for line in lines if line.startswith("paramedic_messages_handled_total{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in handled) >= messages
+
+
+def test_a_malformed_message_is_a_dead_letter_with_its_place_and_reason(
+    embedded: EmbeddedBroker, broker: KafkaBroker, workers: list[Worker], tmp_path: Path
+) -> None:
+    start(workers, tmp_path, embedded)
+    producer = broker.producer()
+    producer.send(TELEMETRY_SPANS, key=b"cart", value=b"not avro", headers=[("origin", b"test")])
+    producer.flush()
+    eventually(lambda: len(broker.read_to_end([TELEMETRY_SPANS + "-dlq"])) == 1, PATIENCE_S)
+    (letter,) = broker.read_to_end([TELEMETRY_SPANS + "-dlq"])
+    headers = dict(letter.headers)
+    assert letter.value == b"not avro"
+    assert headers["origin"] == b"test"
+    assert headers["paramedic.topic"] == TELEMETRY_SPANS.encode()
+    assert headers["paramedic.offset"] == b"0"
+    assert headers["error.type"] == b"InvalidMessage"
+
+
+def test_the_worker_outlives_an_outage_of_the_broker(
+    embedded: EmbeddedBroker, broker: KafkaBroker, workers: list[Worker], tmp_path: Path
+) -> None:
+    half, whole = until(98), expected()
+    worker = start(workers, tmp_path, embedded)
+    send(broker, half)
+    eventually(lambda: any(a.service == "catalog" for a in anomalies(broker)), PATIENCE_S)
+    embedded.set_down(down=True)
+    down_until = time.monotonic() + 2.0
+    eventually(lambda: time.monotonic() > down_until)
+    embedded.set_down(down=False)
+    send(broker, RUN[len(half) :])
+    eventually(lambda: states(anomalies(broker)).keys() >= whole.keys(), PATIENCE_S)
+    assert states(anomalies(broker)) == whole
+    assert worker.stop() == 0, worker.log()
+
+
+def test_a_damaged_snapshot_is_left_aside_with_a_warning(
+    embedded: EmbeddedBroker, workers: list[Worker], tmp_path: Path
+) -> None:
+    folder = tmp_path / "detector"
+    folder.mkdir()
+    for partition in range(4):
+        (folder / f"{TELEMETRY_SPANS}-{partition}.snapshot").write_bytes(b"PMDS garbage")
+    worker = start(workers, tmp_path, embedded)
+    assert worker.stop() == 0, worker.log()
+    lines = [json.loads(line) for line in worker.log().splitlines()]
+    assert sum(line["message"] == "snapshot left aside" for line in lines) == 4
+    assert {line["message"] for line in lines} == {"started", "snapshot left aside", "stopped"}
+
+
+def test_the_run_of_these_tests_begins_where_it_says() -> None:
+    assert min(record.observed_at for _, record in RUN) >= BEGIN  # type: ignore[union-attr]  # telemetry

@@ -1,0 +1,95 @@
+"""Services that send metrics and no spans, at any interval: rows of a minute or five, months between them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from libs.contracts.anomaly import AnomalyDetected, Severity, Signal
+from libs.contracts.batches import MetricBatchBuilder
+from libs.contracts.codec import ns_from_utc
+from libs.contracts.telemetry import MetricBatch
+from libs.contracts.topics import TELEMETRY_METRICS
+from libs.streaming.handler import Event
+from tests.unit.services.detector.new_handler import new_handler
+from tests.unit.services.detector.simulated_shop import BEGIN
+
+NS = 1_000_000_000
+Row = tuple[float, float, float]  # requests in the interval, availability in per cent, p95 in seconds
+
+
+def batch(second: float, row: Row) -> MetricBatch:
+    builder = MetricBatchBuilder("petsite", {}, BEGIN + timedelta(seconds=second + 1))
+    at_ns = ns_from_utc(BEGIN) + int(second * NS)
+    requests, availability, p95 = row
+    builder.add(("requests", "value", "", ()), at_ns, requests)
+    builder.add(("availability", "value", "%", ()), at_ns, availability)
+    builder.add(("latency", "p95", "s", ()), at_ns, p95)
+    builder.add(("latency", "p50", "s", ()), at_ns, p95 / 3)
+    return builder.build()[0]
+
+
+def judge(rows: Sequence[tuple[float, Row]]) -> list[AnomalyDetected]:
+    handler, found = new_handler(), []
+    for offset, (second, row) in enumerate(rows):
+        event = Event(topic=TELEMETRY_METRICS, partition=0, offset=offset, key="petsite", record=batch(second, row))
+        found += [e.record for e in handler.handle([event])]
+    return [a for a in found if isinstance(a, AnomalyDetected) and a.severity is not Severity.LOW]
+
+
+def normal(count: int, seed: int, requests: float = 400.0, level_s: float = 0.2) -> list[Row]:
+    chance = np.random.default_rng(seed)
+    return [
+        (
+            float(chance.poisson(requests)),
+            100.0 - 100.0 * float(chance.binomial(int(requests), 0.0005)) / requests,
+            float(level_s * chance.lognormal(0.0, 0.15)),
+        )
+        for _ in range(count)
+    ]
+
+
+def spaced(rows: Sequence[Row], interval_s: float, begin_s: float = 0.0) -> list[tuple[float, Row]]:
+    return [(begin_s + number * interval_s, row) for number, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("interval_s", [60.0, 300.0])
+def test_two_days_of_normal_rows_open_nothing(interval_s: float, seed: int) -> None:
+    assert judge(spaced(normal(400, seed), interval_s)) == []
+
+
+def test_lost_availability_is_found_at_its_first_row() -> None:
+    rows = spaced([*normal(50, 1), (400.0, 90.0, 0.2), (400.0, 89.0, 0.2)], 300.0)
+    (anomaly,) = [a for a in judge(rows) if a.detector == "error_ratio"]
+    assert (anomaly.signal, anomaly.metric) == (Signal.ERRORS, "availability")
+    assert anomaly.detected_at == BEGIN + timedelta(seconds=50 * 300)
+
+
+def test_one_failed_request_of_three_is_no_anomaly() -> None:
+    rows = spaced([*normal(50, 1, requests=3.0), (3.0, 66.7, 0.2), *normal(5, 2, requests=3.0)], 300.0)
+    assert judge(rows) == []
+
+
+def test_slower_rows_months_later_are_found_although_the_level_has_drifted() -> None:
+    months_s = 90 * 86_400.0
+    drifted = normal(2, 7, level_s=0.35)
+    incident: list[Row] = [(400.0, 100.0, 1.6), (400.0, 100.0, 1.7), (400.0, 100.0, 1.8)]
+    found = judge(spaced(normal(589, 1), 300.0) + spaced([*drifted, *incident], 300.0, months_s))
+    assert [a.detector for a in found] == ["latency"]
+    assert found[0].metric == "latency"
+    assert found[0].started_at >= BEGIN + timedelta(seconds=months_s + 300.0)
+    assert found[0].expected == pytest.approx(0.35, rel=0.35)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_five_normal_rows_months_later_open_nothing(seed: int) -> None:
+    months_s = 90 * 86_400.0
+    rows = spaced(normal(589, seed), 300.0) + spaced(normal(5, 50 + seed, level_s=0.35), 300.0, months_s)
+    assert judge(rows) == []
+
+
+def test_minutes_without_history_open_nothing() -> None:
+    rows: list[Row] = [(400.0, 100.0, 0.2), (400.0, 100.0, 2.0), (400.0, 100.0, 2.0), (900.0, 100.0, 2.0)]
+    assert judge(spaced(rows, 60.0)) == []

@@ -1,0 +1,236 @@
+"""The handler: once per moment, after the telemetry, again when it grows or settles, and nothing lost by a restart."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.contracts.batches import MetricBatchBuilder
+from libs.contracts.codec import Codec, ns_from_utc
+from libs.contracts.command import Command, CommandKind
+from libs.contracts.document import Section
+from libs.contracts.incident import IncidentChange, IncidentChanged, IncidentState
+from libs.contracts.investigation import InvestigationCompleted
+from libs.errors import InvalidMessage, Unavailable
+from libs.observability.log import Logger
+from libs.observability.metrics import ServiceMetrics
+from libs.service.platform import Platform
+from libs.service.settings import Settings
+from libs.stores.sqlite_incidents import SqliteIncidentStore
+from libs.stores.sqlite_telemetry import SqliteTelemetryStore
+from libs.streaming.handler import Emit, Event
+from services.investigator.command import investigate as investigate_command
+from services.investigator.handler import InvestigatorHandler
+from services.investigator.service import handler as build_handler
+from tests.unit.services.investigator.shop_telemetry import BEGAN, Fault, Shop, incident
+
+TICKET = incident("gateway", "catalog")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = BEGAN + timedelta(seconds=30)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def platform(tmp_path: Path, clock: Clock) -> Any:
+    settings = Settings(data_dir=tmp_path, model=None)
+    made = Platform(
+        service="investigator",
+        settings=settings,
+        log=Logger("test", level="error"),
+        metrics=ServiceMetrics(),
+        codec=Codec(),
+        clock=clock,
+    )
+    yield made
+    made.incidents.close()
+    made.telemetry.close()
+
+
+def core(platform: Platform) -> InvestigatorHandler:
+    return build_handler(platform.settings, platform)
+
+
+def event(record: IncidentChanged | Command, offset: int = 0) -> Event:
+    topic = "commands" if isinstance(record, Command) else "incidents"
+    return Event(topic=topic, partition=0, offset=offset, key="", record=record)
+
+
+def results(emits: Sequence[Emit]) -> list[InvestigationCompleted]:
+    assert all(emit.topic == "investigations" for emit in emits)
+    return [emit.record for emit in emits if isinstance(emit.record, InvestigationCompleted)]
+
+
+def opened(platform: Platform, ticket: IncidentChanged = TICKET) -> None:
+    platform.incidents.put(ticket.id, Section.INCIDENT, ticket)
+
+
+def record_shop(platform: Platform, now_s: float = 30.0) -> None:
+    Shop(Fault(slow_ms={"catalog": 300}), now_s=now_s).write(platform.telemetry)
+
+
+def test_an_opened_incident_is_investigated_written_and_emitted(platform: Platform) -> None:
+    record_shop(platform)
+    opened(platform)
+    [found] = results(core(platform).handle([event(TICKET)]))
+    assert found.revision == 1
+    assert found.hypotheses[0].service == "catalog"
+    stored = platform.incidents.section(TICKET.id, Section.INVESTIGATION)
+    assert stored is not None
+    assert stored[0] == found
+
+
+def test_the_same_message_twice_is_investigated_once(platform: Platform) -> None:
+    record_shop(platform)
+    opened(platform)
+    service = core(platform)
+    assert len(results(service.handle([event(TICKET), event(TICKET, 1)]))) == 1
+    assert results(service.handle([event(TICKET, 2)])) == []
+
+
+def test_it_waits_for_the_telemetry_and_then_looks(platform: Platform) -> None:
+    record_shop(platform, now_s=5.0)
+    opened(platform)
+    service = core(platform)
+    assert results(service.handle([event(TICKET)])) == []
+    assert results(service.tick(BEGAN)) == []
+    late = MetricBatchBuilder("late", {}, BEGAN)
+    late.add(("m", "value", "", ()), ns_from_utc(TICKET.updated_at), 1.0)
+    platform.telemetry.write(metrics=late.build())
+    assert len(results(service.tick(BEGAN))) == 1
+
+
+def test_it_does_not_wait_longer_than_three_seconds(platform: Platform, clock: Clock) -> None:
+    record_shop(platform, now_s=5.0)
+    opened(platform)
+    service = core(platform)
+    assert results(service.handle([event(TICKET)])) == []
+    clock.now += timedelta(seconds=3)
+    assert len(results(service.tick(clock.now))) == 1
+
+
+def test_growth_is_investigated_at_most_every_ten_seconds_of_event_time(platform: Platform) -> None:
+    record_shop(platform, now_s=60.0)
+    opened(platform)
+    service = core(platform)
+    service.handle([event(TICKET)])
+    grown = replace(
+        TICKET,
+        version=2,
+        change=IncidentChange.ANOMALY_ADDED,
+        services=("gateway", "catalog", "checkout"),
+        updated_at=TICKET.updated_at + timedelta(seconds=2),
+    )
+    opened(platform, grown)
+    [found] = results(service.handle([event(grown)]))
+    assert found.revision == 2
+    assert found.as_of == TICKET.updated_at + timedelta(seconds=10)
+    again = replace(grown, version=3, updated_at=TICKET.updated_at + timedelta(seconds=4))
+    assert results(service.handle([event(again)])) == []
+
+
+def test_an_incident_that_stays_open_is_looked_at_again_when_slow_metrics_have_come(platform: Platform) -> None:
+    record_shop(platform, now_s=70.0)
+    opened(platform)
+    service = core(platform)
+    service.handle([event(TICKET)])
+    [found] = results(service.tick(BEGAN))
+    assert found.revision == 2
+    assert found.as_of == TICKET.opened_at + timedelta(seconds=30)
+    assert results(service.tick(BEGAN)) == []
+
+
+def test_a_resolved_incident_is_left_alone(platform: Platform) -> None:
+    record_shop(platform, now_s=70.0)
+    resolved = replace(TICKET, state=IncidentState.RESOLVED, change=IncidentChange.RESOLVED)
+    opened(platform, resolved)
+    service = core(platform)
+    assert results(service.handle([event(resolved)])) == []
+    assert results(service.tick(BEGAN)) == []
+
+
+def test_a_restart_finds_the_incident_that_was_never_investigated(platform: Platform) -> None:
+    record_shop(platform)
+    opened(platform)
+    [found] = results(core(platform).tick(BEGAN))
+    assert found.incident_id == TICKET.id
+
+
+def test_a_restart_emits_a_stored_result_again_without_another_revision(platform: Platform) -> None:
+    record_shop(platform)
+    opened(platform)
+    [before] = results(core(platform).handle([event(TICKET)]))
+    assert results(core(platform).tick(BEGAN)) == [before]
+
+
+def test_a_person_asks_and_the_same_command_asks_once(platform: Platform) -> None:
+    record_shop(platform)
+    opened(platform)
+    service = core(platform)
+    service.handle([event(TICKET)])
+    command = Command(id="c1", kind=CommandKind.INVESTIGATE, target=TICKET.number, actor="ann", issued_at=BEGAN)
+    [found] = results(service.handle([event(command)]))
+    assert found.revision == 2
+    assert results(service.handle([event(command, 1)])) == []
+
+
+def test_a_command_on_an_unknown_incident_is_refused(platform: Platform) -> None:
+    command = Command(id="c2", kind=CommandKind.INVESTIGATE, target="INC-999999", actor="ann", issued_at=BEGAN)
+    with pytest.raises(InvalidMessage, match="INC-999999"):
+        core(platform).handle([event(command)])
+
+
+def test_other_commands_are_not_its_business(platform: Platform) -> None:
+    command = Command(id="c3", kind=CommandKind.ACKNOWLEDGE, target="INC-999999", actor="ann", issued_at=BEGAN)
+    assert core(platform).handle([event(command)]) == []
+
+
+def test_an_outage_in_the_middle_of_a_batch_loses_no_result(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_shop(platform)
+    second = replace(TICKET, id="incident-2", number="INC-000002")
+    opened(platform)
+    opened(platform, second)
+    service = core(platform)
+    whole = SqliteIncidentStore.get
+
+    def broken(self: SqliteIncidentStore, incident_id: str) -> Any:
+        if incident_id == "incident-2":
+            raise Unavailable("down")
+        return whole(self, incident_id)
+
+    monkeypatch.setattr(SqliteIncidentStore, "get", broken)
+    with pytest.raises(Unavailable):
+        service.handle([event(TICKET), event(second, 1)])
+    monkeypatch.setattr(SqliteIncidentStore, "get", whole)
+    found = results(service.handle([event(TICKET), event(second, 1)]))
+    assert {result.incident_id for result in found} == {TICKET.id, "incident-2"}
+    assert all(result.revision == 1 for result in found)
+
+
+def test_the_command_line_investigates_again_and_keeps_the_result(platform: Platform) -> None:
+    record_shop(platform)
+    opened(platform)
+    core(platform).handle([event(TICKET)])
+    found = investigate_command(platform, platform.settings, TICKET.number)
+    assert found.revision == 2
+    stored = platform.incidents.section(TICKET.id, Section.INVESTIGATION)
+    assert stored is not None
+    assert stored[0] == found
+
+
+def test_the_stores_are_the_embedded_ones(platform: Platform) -> None:
+    assert isinstance(platform.telemetry, SqliteTelemetryStore)
