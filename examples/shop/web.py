@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from opentelemetry import baggage, context, trace
+from opentelemetry.context.context import Context
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.trace import Status, StatusCode
 from starlette.exceptions import HTTPException
@@ -87,13 +88,32 @@ def traced(routes: Sequence[Route]) -> ASGIApp:
                 return f"{scope['method']} {route.path_format}", attributes
         return str(scope["method"]), {}
 
-    application: ASGIApp = OpenTelemetryMiddleware(
+    instrumented: ASGIApp = OpenTelemetryMiddleware(
         RequestContext(handled),
         excluded_urls=READY_PATH,
         default_span_details=describe,
         exclude_spans=["receive", "send"],
     )
-    return application
+    return FreshContext(instrumented)
+
+
+class FreshContext:
+    """Begins every request with an empty trace context.
+
+    The web server starts a request that waited on its connection inside the task of the one before; with that task's
+    span still current, the instrumentation would take the request for an internal step of it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        token = context.attach(Context())
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            context.detach(token)
 
 
 class RequestContext:
