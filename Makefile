@@ -30,8 +30,11 @@ up: $(READY) ## Broker and services on this machine; then send OTLP to http://12
 doctor: $(READY) ## Say what is wrong with this machine or the running platform, and what to do
 	@$(BIN)/paramedic doctor $(ARGS)
 
-test: $(READY) ## Every test that needs no outside server
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## Every test that needs no outside server, but for the whole platform in processes (test-e2e)
+	@$(BIN)/python -m pytest -m "not e2e and not stack" $(ARGS)
+
+test-e2e: $(READY) ## The whole platform and the shop in processes: faults, kill -9 and restart, the page in Chromium
+	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
 test-fast: $(READY) ## Unit tests and laws only
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -69,6 +72,9 @@ bench-rca: $(READY) ## Root-cause ranking quality on labelled data (PARAMEDIC_BE
 
 bench-replay: $(READY) ## The same failures through the whole path: recording in, tickets and first hypotheses out
 	@$(BIN)/python -m tests.bench.replay_quality
+
+bench-console: $(READY) ## Page times of the console with 10,000 incidents
+	@$(BIN)/python -m tests.bench.console_pages
 
 clean: ## Remove the embedded data folder and caches (keeps .venv)
 	rm -rf .paramedic .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,6 +15,7 @@ from paramedic.commands import (
     doctor,
     incidents,
     investigate,
+    mcp,
     record,
     replay,
     run,
@@ -46,6 +47,7 @@ for module in (
     record,
     dlq,
     topics,
+    mcp,
 ):
     module.register(app)
 

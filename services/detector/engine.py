@@ -161,9 +161,12 @@ class Engine:
     def _learn(self, detector: Detector[Any, Any], subject: Subject, seen: Observation) -> None:
         if not subject.episodes:
             subject.frozen_ns = 0
-        elif not subject.frozen_ns:
+            detector.learn(subject.state, seen)
+            subject.learned += 1
+            return
+        if not subject.frozen_ns:
             subject.frozen_ns = seen.start_ns
-        if not subject.frozen_ns or seen.end_ns - subject.frozen_ns > FREEZE_NS:
+        if seen.end_ns - subject.frozen_ns > FREEZE_NS:
             detector.learn(subject.state, seen)
             subject.learned += 1
 

@@ -1,6 +1,6 @@
 """The metrics of each instance as vectors on its time grid, scored together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ _MAX_INSTANCES: Final = 500
 _LEAST_PRESENT: Final = 0.5
 _GRID_NS: Final = 1_000_000_000  # one export's points carry times within a second
 _NAMED: Final = 5
+
+Columns = tuple[Int32Array, Int64Array, FloatArray]
 
 
 @dataclass(slots=True)
@@ -39,28 +41,40 @@ class InstanceVectors:
         self._instances: dict[tuple[str, str], _Instance] = {}
 
     def score(
-        self, service: str, shape: Shape, index: Int32Array, times: Int64Array, values: FloatArray
+        self, service: str, shape: Shape, columns: Columns, is_followed: Callable[[str], bool]
     ) -> list[VectorScore]:
-        """Scores of the vectors that a batch completes; none while an instance's dimensions are being learned."""
-        entries = shape.entries
-        name = entries[0].series.attributes.get(INSTANCE, "") if entries else ""
+        """Scores of the vectors that a batch completes, where they matter.
+
+        Args:
+            service: service.name.
+            shape: The batch's series.
+            columns: Its (series index, times, values).
+            is_followed: Whether an instance has an episode, so that its ordinary scores matter too.
+        Returns:
+            Anomalous vectors, and all of instances that are followed; none while an instance's dimensions are
+            being learned.
+        """
+        name = shape.entries[0].series.attributes.get(INSTANCE, "") if shape.entries else ""
         instance = self._instance(service, name)
-        grids = times // _GRID_NS
-        found = []
-        for grid in np.unique(grids):
-            rows = np.flatnonzero(grids == grid)
-            if int(grid) <= instance.last_grid or len(rows) < _LEAST_DIMENSIONS:
-                continue
-            if instance.last_grid >= 0:
-                instance.interval_s = float(grid - instance.last_grid)
-            instance.last_grid = int(grid)
-            if instance.scorer is None:
-                _observe(instance, [entries[i] for i in index[rows]])
-                continue
-            vector = _vector(instance, shape, index[rows], values[rows])
-            if vector is not None:
-                found.append(_scored(service, name, instance, int(times[rows].max()), vector))
-        return found
+        index, times, values = columns
+        grids, inverse = np.unique(times // _GRID_NS, return_inverse=True)
+        first_new = int(np.searchsorted(grids, instance.last_grid, side="right"))
+        if first_new == len(grids):
+            return []
+        steps = np.diff(grids[max(0, first_new - 1) :])
+        if instance.last_grid >= 0 or len(steps):
+            instance.interval_s = float(steps[-1]) if len(steps) else float(grids[-1] - instance.last_grid)
+        instance.last_grid = int(grids[-1])
+        if instance.scorer is None:
+            for grid in range(first_new, len(grids)):
+                _observe(instance, [shape.entries[i] for i in index[inverse == grid]])
+            return []
+        moments = np.full(len(grids), 0, np.int64)
+        np.maximum.at(moments, inverse, times)
+        vectors = _vectors(instance, shape, index, values, inverse, len(grids))
+        enough = np.isfinite(vectors).sum(axis=1) >= _LEAST_PRESENT * vectors.shape[1]
+        chosen = np.flatnonzero(enough & (np.arange(len(grids)) >= first_new))
+        return _scored(service, name, instance, moments[chosen], vectors[chosen], everything=is_followed(name))
 
     def _instance(self, service: str, name: str) -> _Instance:
         key = (service, name)
@@ -89,33 +103,45 @@ def _observe(instance: _Instance, entries: Sequence[Entry]) -> None:
     instance.scorer = MultivariateScorer(len(steady))
 
 
-def _vector(instance: _Instance, shape: Shape, index: Int32Array, values: FloatArray) -> FloatArray | None:
+def _vectors(
+    instance: _Instance, shape: Shape, index: Int32Array, values: FloatArray, rows: Int64Array, count: int
+) -> FloatArray:
     if instance.placed_shape is not shape:
         places = [instance.position.get(entry.key, -1) for entry in shape.entries]
         instance.placed_shape, instance.places = shape, np.array(places, np.int64)
     at = instance.places[index]
-    vector = np.full(len(instance.position), np.nan)
-    vector[at[at >= 0]] = values[at >= 0]
-    return vector if np.isfinite(vector).sum() >= _LEAST_PRESENT * len(vector) else None
+    known = at >= 0
+    vectors = np.full((count, len(instance.position)), np.nan)
+    vectors[rows[known], at[known]] = values[known]
+    return vectors
 
 
-def _scored(service: str, name: str, instance: _Instance, at_ns: int, vector: FloatArray) -> VectorScore:
-    scores = instance.scorer.update(vector.reshape(1, -1))
-    shares = scores.contributions[0]
-    greatest = np.argsort(-shares, kind="stable")[:_NAMED]
-    return VectorScore(
-        service=service,
-        instance=name,
-        at_ns=at_ns,
-        interval_s=instance.interval_s,
-        score=float(scores.score[0]),
-        is_anomaly=bool(scores.is_anomaly[0]),
-        contributions=tuple(
-            (instance.names[place], float(vector[place]), float(shares[place]))
-            for place in greatest
-            if shares[place] > 0
-        ),
-    )
+def _scored(
+    service: str, name: str, instance: _Instance, moments: Int64Array, vectors: FloatArray, *, everything: bool
+) -> list[VectorScore]:
+    if not len(vectors):
+        return []
+    scores = instance.scorer.update(vectors)
+    found = []
+    for row in range(len(vectors)) if everything else np.flatnonzero(scores.is_anomaly).tolist():
+        shares = scores.contributions[row]
+        greatest = np.argsort(-shares, kind="stable")[:_NAMED]
+        found.append(
+            VectorScore(
+                service=service,
+                instance=name,
+                at_ns=int(moments[row]),
+                interval_s=instance.interval_s,
+                score=float(scores.score[row]),
+                is_anomaly=bool(scores.is_anomaly[row]),
+                contributions=tuple(
+                    (instance.names[place], float(vectors[row, place]), float(shares[place]))
+                    for place in greatest
+                    if shares[place] > 0 and np.isfinite(vectors[row, place])
+                ),
+            )
+        )
+    return found
 
 
 def _short_name(key: str) -> str:

@@ -222,11 +222,15 @@ class MetricPartition:
 
     def _judge_vectors(self, service: str, shape: Shape, columns: MetricColumns) -> list[AnomalyDetected]:
         emitted: list[AnomalyDetected] = []
-        for vector in self._instances.score(service, shape, columns.index, columns.times, columns.values):
+        columns_of = (columns.index, columns.times, columns.values)
+        for vector in self._instances.score(service, shape, columns_of, lambda name: self._is_followed(service, name)):
             seen = replace(vector, corroborated=self.engine.is_troubled(service))
             for detector in self._vectors:
                 emitted += self.engine.observe(detector, f"{service}\x00{vector.instance}", seen)
         return emitted
+
+    def _is_followed(self, service: str, instance: str) -> bool:
+        return any(self.engine.has_episode(detector, f"{service}\x00{instance}") for detector in self._vectors)
 
     @property
     def series_count(self) -> int:

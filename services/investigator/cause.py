@@ -8,7 +8,7 @@ from libs.contracts.investigation import Evidence as EvidenceLine
 from libs.contracts.telemetry import ChangeEvent
 from services.investigator.advice import actions_for
 from services.investigator.evidence import Evidence
-from services.investigator.ranking.changes import describe, is_platform
+from services.investigator.ranking.changes import clearly_first, describe, is_platform
 from services.investigator.ranking.finding import Finding
 from services.investigator.ranking.fuse import WEIGHTS, Suspect
 
@@ -48,10 +48,9 @@ def _hypothesis(evidence: Evidence, rank: int, suspect: Suspect, ranked: Sequenc
 def kind_of(suspect: Suspect) -> tuple[CauseKind, Finding | None]:
     """The kind of cause and the finding that decides it: a change that explains it, else the strongest mechanism."""
     harmed = any(f.idea not in ("change", "affected", "precedence", "history") for f in suspect.findings)
-    blamed = [f for f in suspect.findings if f.idea == "change" and f.strength >= _LEAST_CHANGE]
-    if blamed and harmed:
-        best = max(blamed, key=lambda f: f.strength)
-        return best.kind or CauseKind.UNKNOWN, best
+    blamed = clearly_first(suspect.findings)
+    if blamed is not None and blamed.strength >= _LEAST_CHANGE and harmed:
+        return blamed.kind or CauseKind.UNKNOWN, blamed
     pointing = [f for f in suspect.findings if f.kind is not None and f.idea != "change" and f.strength >= _LEAST_KIND]
     surge = next((f for f in pointing if f.kind is CauseKind.TRAFFIC_SURGE), None)
     if surge is not None:  # demand explains a full pool, a full pool does not explain demand
@@ -114,6 +113,10 @@ def _against(evidence: Evidence, suspect: Suspect, ranked: Sequence[Suspect]) ->
         for rival in rivals
         if rival.findings
     ]
+    changed = [f for f in suspect.findings if f.idea == "change" and f.strength >= _LEAST_CHANGE]
+    if len(changed) > 1 and clearly_first(suspect.findings) is None:
+        text = f"{len(changed)} changes of {suspect.service} explain the moment about as well; none of them is blamed"
+        lines.append(EvidenceLine(text=text, weight=0.5, source="changes"))
     ideas = {finding.idea for finding in suspect.findings if finding.strength > 0.1}
     if not ideas & {"own_time", "own_failures", "unanswered", "never_seen_callee"}:
         lines.append(

@@ -9,7 +9,7 @@ from libs.service.platform import Platform
 from libs.service.settings import Settings
 from services.investigator.further import Further
 from services.investigator.protocol import investigate as run_protocol
-from services.investigator.scene import scene_of
+from services.investigator.scene import LATER_LOOK_SPANS, scene_of
 
 
 def investigate(platform: Platform, settings: Settings, incident_ref: str) -> InvestigationCompleted:
@@ -39,6 +39,7 @@ def investigate(platform: Platform, settings: Settings, incident_ref: str) -> In
         as_of_ns=max(platform.telemetry.watermark_ns(), ns_from_utc(incident.opened_at)),
         window_s=settings.window_s,
         runbooks=load_runbooks(*folders),
+        most_spans=LATER_LOOK_SPANS,
     )
     found = run_protocol(scene, revision=revision, started_at=platform.clock())
     version = platform.incidents.put(incident.id, Section.INVESTIGATION, found.completed, expected_version=version)

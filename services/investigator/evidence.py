@@ -105,6 +105,7 @@ class MetricShift:
             the 98th percentile of ordinary operation, 0 its median.
         slope_per_s: Robust slope over the last minutes.
         first_ns: First point outside the ordinary band, 0 when none is.
+        onset_ns: When it left its ordinary level for good, maybe before the incident was noticed; 0 when it has not.
         is_limit: Whether it is a configured limit (memory limit, size of a pool) and not a measurement.
     """
 
@@ -124,6 +125,7 @@ class MetricShift:
     rarity: float = 0.0
     slope_per_s: float = 0.0
     first_ns: int = 0
+    onset_ns: int = 0
     is_limit: bool = False
 
 
@@ -134,8 +136,10 @@ class CallGap:
     Attributes:
         caller: service.name.
         callee: service.name.
-        before: Before the incident, seconds; its lower quartile stands for the level.
+        before: Before the incident, seconds.
+        low_before: The same by its lower quartile, which stays right when much of the baseline was disturbed already.
         now_s: Median in the incident, seconds.
+        now_low_s: Lower quartile in the incident, seconds.
         now_mean_s: Mean in the incident, seconds.
         calls: Paired calls in the incident.
     """
@@ -143,7 +147,9 @@ class CallGap:
     caller: str
     callee: str
     before: Level
+    low_before: Level
     now_s: float
+    now_low_s: float
     now_mean_s: float
     calls: int
 

@@ -19,7 +19,7 @@ from libs.streaming.handler import Emit, Event
 from services.investigator.further import Further
 from services.investigator.pending import Due, due_for, is_ready, next_settle
 from services.investigator.protocol import investigate
-from services.investigator.scene import scene_of
+from services.investigator.scene import FIRST_LOOK_SPANS, LATER_LOOK_SPANS, scene_of
 
 _PAGE: Final = 500
 
@@ -185,6 +185,7 @@ class InvestigatorHandler:
             as_of_ns=as_of_ns,
             window_s=self._window_s,
             runbooks=self._runbooks,
+            most_spans=LATER_LOOK_SPANS if due.reason in ("settled", "asked") else FIRST_LOOK_SPANS,
         )
         found = investigate(scene, revision=revision, started_at=self._clock())
         if not self._keep(found.completed, section[1] if section is not None else 0):

@@ -12,6 +12,7 @@ MAD_TO_SIGMA: Final = 1.4826
 _LEAST_RELATIVE_SPREAD: Final = 0.05
 _TINY: Final = 1e-9
 _RECENT_POINTS: Final = 5
+_LEAST_ONSET_POINTS: Final = 10
 
 
 def level_of(values: FloatArray) -> Level:
@@ -88,6 +89,22 @@ def rarity(before: FloatArray, now: FloatArray, bad: str, *, steady: bool = Fals
     half = np.sort(now)[len(now) // 2 :]
     usual = max(nearest_level(before, upward=True), float(before[-1]) if steady else -np.inf)
     return max((float(half.mean()) - usual) / reach, 0.0)
+
+
+def onset_ns(times_ns: Int64Array, values: FloatArray) -> int:
+    """When a series left its ordinary level for good; 0 when its newest value has not left it.
+
+    The level is that of the first 60 % of the points, so that a deviation that began before anybody noticed still
+    counts as one; a point within three spreads of it ends the search backwards.
+    """
+    finite = np.isfinite(values)
+    times_ns, values = times_ns[finite], values[finite]
+    if len(values) < _LEAST_ONSET_POINTS:
+        return 0
+    level = level_of(values[: int(len(values) * 0.6)])
+    ordinary = np.flatnonzero(np.abs(values - level.median) < 3.0 * level.spread)
+    first = int(ordinary[-1]) + 1 if len(ordinary) else 0
+    return int(times_ns[first]) if 0 < first < len(values) else 0
 
 
 def slope(times_ns: Int64Array, values: FloatArray) -> float:

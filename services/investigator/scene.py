@@ -20,8 +20,10 @@ CHANGES_BEFORE_S: Final = 3600.0
 # An incident that lasts longer is judged by its first half hour: later the system is being worked on.
 LONGEST_NOW_S: Final = 1800.0
 _MOST_SERVICES: Final = 150
-# 6,000 rows cost about 0.1 s and 12 MB: a minute of a shop with 100 spans/s. 20,000 took 2 s on a busy machine.
-_MOST_SPANS: Final = 6_000
+# 6,000 rows cost about 0.1 s and 12 MB: a minute of a shop with 100 spans/s. 20,000 took 2 s on a busy machine: that
+# much is read by a later look only, when nobody waits for the first ranking any more.
+FIRST_LOOK_SPANS: Final = 6_000
+LATER_LOOK_SPANS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,7 @@ class Scene:
         as_of_ns: Last moment considered.
         window_s: Width of a step of the rates, seconds.
         runbooks: Known patterns.
+        most_spans: Most spans read of each window, newest first.
         timer: Seconds, monotonic, for durations of steps.
     """
 
@@ -48,11 +51,12 @@ class Scene:
     as_of_ns: int
     window_s: float
     runbooks: tuple[Runbook, ...] = ()
+    most_spans: int = FIRST_LOOK_SPANS
     timer: Callable[[], float] = time.perf_counter
     _read: dict[tuple[int, int, tuple[str, ...]], list[SpanRow]] = field(default_factory=dict, repr=False)
 
     def spans(self, window: Window) -> list[SpanRow]:
-        """Newest spans of a window, at most 6,000; read once for all tools that ask."""
+        """Newest spans of a window, at most `most_spans`; read once for all tools that ask."""
         key = (window.start_ns, window.end_ns, self.services)
         wider = next(
             (k for k in self._read if k[:2] == key[:2] and (not k[2] or set(self.services) <= set(k[2]))), None
@@ -60,7 +64,7 @@ class Scene:
         if key not in self._read and wider is not None:
             self._read[key] = [row for row in self._read[wider] if row.service in self.services]
         elif key not in self._read:
-            query = SpanQuery(window=window, services=self.services, order="newest", limit=_MOST_SPANS)
+            query = SpanQuery(window=window, services=self.services, order="newest", limit=self.most_spans)
             self._read[key] = self.telemetry.spans(query)
         return self._read[key]
 
@@ -123,6 +127,7 @@ def scene_of(
     as_of_ns: int,
     window_s: float,
     runbooks: Sequence[Runbook] = (),
+    most_spans: int = FIRST_LOOK_SPANS,
     timer: Callable[[], float] = time.perf_counter,
 ) -> Scene:
     """The scene of an incident up to a moment of event time."""
@@ -138,5 +143,6 @@ def scene_of(
         as_of_ns=as_of_ns,
         window_s=window_s,
         runbooks=tuple(runbooks),
+        most_spans=most_spans,
         timer=timer,
     )

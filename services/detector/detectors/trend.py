@@ -32,7 +32,9 @@ _RULES: Final = (
     (7, 600.0, Severity.MEDIUM),
     (12, 1800.0, Severity.LOW),
 )
-_HEAP_RULES: Final = ((24, 600.0, Severity.MEDIUM),)  # a young heap's first tooth can last minutes
+# A young heap's first tooth can last minutes, and so can what a process does once after its start.
+_PATIENT_RULES: Final = ((24, 600.0, Severity.MEDIUM),)
+_BIRTH_POINTS: Final = 2
 _HEAP_WORDS: Final = frozenset({"heap", "jvm", "gc", "memstats", "dotnet", "nodejs", "v8js"})
 _NO_LIMIT_INCREASES: Final = 12
 _NO_LIMIT_GROWTH: Final = 0.5
@@ -72,7 +74,8 @@ class Rise:
         start_s: Event time at which it began.
         growth: How much it rose.
         slope: Per second, robust.
-        steady: Whether the later half rises about as fast as the earlier one.
+        steady: Whether the later half rises about as fast as the earlier one, in steps of like size.
+        since_birth: Whether nothing but the rise is known of the series.
         new_ground: Whether it is higher than ever before, and rose by more than noise.
         eta_s: Seconds to the limit, infinite without one.
     """
@@ -82,6 +85,7 @@ class Rise:
     growth: float
     slope: float
     steady: bool
+    since_birth: bool
     new_ground: bool
     eta_s: float
 
@@ -109,7 +113,7 @@ class Trend:
     def judge(self, state: TrendState, seen: GaugePoint) -> Sequence[Finding]:
         """Look for a rise that ends at the limit."""
         if seen.series.kind.resource == "cpu" or not state.values:
-            return ()
+            return ()  # a busy processor is not used up
         upward, limit = _towards_limit(seen)
         at_s = seen.at_ns / 1e9
         if at_s <= state.times_s[-1] or upward <= state.values[-1]:
@@ -122,7 +126,7 @@ class Trend:
 
     def learn(self, state: TrendState, seen: GaugePoint) -> None:
         """Learn how much the series moves from point to point."""
-        if state.values:
+        if state.values and seen.series.kind.resource != "cpu":
             state.steps.learn(abs(_towards_limit(seen)[0] - state.values[-1]))
 
     def note(self, state: TrendState, seen: GaugePoint) -> None:
@@ -155,7 +159,8 @@ def rise_of(state: TrendState, at_s: float, value: float, limit: float) -> Rise:
         start_s=run_times[0],
         growth=value - run[0],
         slope=slope,
-        steady=_is_steady(run_times[first:], run[first:]),
+        steady=_is_steady(run_times[first:], run[first:]) and _is_even(run),
+        since_birth=start <= _BIRTH_POINTS and state.peak == -math.inf,
         new_ground=value > before + max(3.0 * noise, _NEW_GROUND_SHARE * scale) and value - run[0] >= _NOISES * noise,
         eta_s=(limit - value) / slope if math.isfinite(limit) and slope > 0 else math.inf,
     )
@@ -176,7 +181,7 @@ def _judge(rise: Rise, seen: GaugePoint, value: float) -> tuple[Level, Severity]
     if math.isfinite(limit):
         is_heap = bool(words_of(seen.series.metric) & _HEAP_WORDS)
         enough = rise.growth >= _LEAST_LIMIT_SHARE * max(abs(limit), abs(value - rise.growth))
-        for increases, horizon_s, severity in _HEAP_RULES if is_heap else _RULES:
+        for increases, horizon_s, severity in _PATIENT_RULES if is_heap or rise.since_birth else _RULES:
             near = rise.eta_s <= max(horizon_s, _HORIZON_INTERVALS * seen.interval_s)
             if rise.increases >= increases and near and enough and rise.steady and rise.new_ground:
                 return Level.STRONG, severity
@@ -215,6 +220,15 @@ def _is_steady(times: Sequence[float], values: Sequence[float]) -> bool:
     early = (values[half] - values[0]) / (times[half] - times[0])
     late = (values[-1] - values[half]) / (times[-1] - times[half]) if times[-1] > times[half] else 0.0
     return late >= _LEAST_ACCELERATION * early
+
+
+def _is_even(run: Sequence[float]) -> bool:
+    """Whether it rises by steps of like size: one jump among steps of noise is a new level, not a leak."""
+    steps = [after - before for before, after in pairwise(run)]
+    if not steps:
+        return False
+    mean = sum(steps) / len(steps)
+    return statistics.median(steps) >= 0.5 * mean and min(steps[-3:]) >= _EARNEST * mean
 
 
 def _finding(seen: GaugePoint, rise: Rise, level: Level, severity: Severity, limit: float) -> Finding:

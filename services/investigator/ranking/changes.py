@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from libs.contracts.anomaly import Signal
 from libs.contracts.investigation import CauseKind
 from libs.contracts.telemetry import ChangeEvent, ChangeKind
 from services.investigator.evidence import Evidence, Source
@@ -19,6 +20,10 @@ PLATFORM_ACTOR: Final = "paramedic"
 _HALF_LIFE_S: Final = 900.0
 # Windows blur the beginning: a deviation seen up to 20 s before the change's time stamp may still be its effect.
 _BLUR_S: Final = 20.0
+# Two changes of one service a quarter of an hour apart: only then is the nearer one more likely than not.
+_CLEAR: Final = 2.0
+_SIGNS: Final = frozenset({Signal.LATENCY, Signal.ERRORS, Signal.SATURATION})
+_SIGN: Final = 2.0  # times as far out as ordinary operation ever went
 KIND_OF: Final = {
     ChangeKind.DEPLOY: CauseKind.DEPLOY,
     ChangeKind.FLAG: CauseKind.FLAG,
@@ -110,6 +115,14 @@ def _brings_back(change: ChangeEvent, later: ChangeEvent) -> bool:
     return was is not None and later.attributes.get("enabled") == was
 
 
+def clearly_first(findings: Sequence[Finding]) -> Finding | None:
+    """The change that explains the deviation, None when several do about as well: nobody is blamed by lot."""
+    ranked = sorted((f for f in findings if f.idea == "change"), key=lambda f: -f.strength)
+    if not ranked or (len(ranked) > 1 and ranked[0].strength < _CLEAR * ranked[1].strength):
+        return None
+    return ranked[0]
+
+
 def is_restart(change: ChangeEvent) -> bool:
     """Whether the change only restarted something."""
     return change.attributes.get("operation", "") == "restart"
@@ -123,10 +136,19 @@ def describe(change: ChangeEvent) -> str:
 
 
 def first_deviation_ns(evidence: Evidence, service: str) -> int:
-    """When the service was first seen to deviate; when the incident began, where its own signals do not say."""
+    """When the service was first seen to deviate; when the incident began, where its own signals do not say.
+
+    A metric that left its level for good dates the deviation too: what was changed after the first sign did not cause
+    it, however close to the alarm it was.
+    """
     shifts = [evidence.own(service, source) for source in Source]
     times = [shift.first_ns for shift in shifts if shift is not None and shift.first_ns]
-    return min(times, default=evidence.started_ns)
+    signs = [
+        metric.onset_ns
+        for metric in evidence.metrics
+        if metric.service == service and metric.onset_ns and metric.rarity >= _SIGN and metric.signal in _SIGNS
+    ]
+    return min((*times, *signs), default=evidence.started_ns)
 
 
 def _side_by_side(evidence: Evidence, change: ChangeEvent) -> tuple[float, str]:

@@ -9,17 +9,18 @@ from services.investigator.ranking.finding import Finding
 
 # An unconfirmed hypothesis of a past incident is this platform agreeing with itself.
 _UNCONFIRMED: Final = 0.15
-_LEAST_SIMILARITY: Final = 0.3
+_LEAST_SIMILARITY: Final = 0.05
+_POWER: Final = 3  # the nearest of seven neighbours counts most
 
 
 def history(evidence: Evidence) -> list[Finding]:
-    """Votes of similar incidents for their root-cause service, weighted by similarity squared."""
+    """Votes of similar incidents for their root-cause service, weighted by the cube of their similarity."""
     votes: dict[str, float] = defaultdict(float)
     best: dict[str, SimilarIncident] = {}
     for past in evidence.similar:
         if not past.root_cause_service or past.similarity < _LEAST_SIMILARITY:
             continue
-        weight = past.similarity**2 * (1.0 if past.confirmed_by else _UNCONFIRMED)
+        weight = past.similarity**_POWER * (1.0 if past.confirmed_by else _UNCONFIRMED)
         votes[past.root_cause_service] += weight
         known = best.get(past.root_cause_service)
         if known is None or past.similarity > known.similarity:

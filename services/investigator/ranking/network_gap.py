@@ -71,9 +71,15 @@ def _sides(service: str, ends: list[CallGap]) -> float:
 
 
 def _extra(gap: CallGap) -> float:
-    """Seconds a call costs more: what median and mean agree on, so that one slow call is not a slow edge."""
-    return max(min(gap.now_s, gap.now_mean_s) - gap.before.median, 0.0)
+    """Seconds a call costs more: half of the calls by their median, or three quarters by the lower quartile.
+
+    Never more than the mean says, so that one slow call is not a slow edge.
+    """
+    shifts = (gap.now_s - gap.before.median, gap.now_low_s - gap.low_before.median)
+    return max(min(max(shifts), gap.now_mean_s - gap.low_before.median), 0.0)
 
 
 def _distance(gap: CallGap) -> float:
-    return _extra(gap) / (gap.before.spread + _FLOOR_S)
+    typical = (gap.now_s - gap.before.median) / (gap.before.spread + _FLOOR_S)
+    low = (gap.now_low_s - gap.low_before.median) / (gap.low_before.spread + _FLOOR_S)
+    return min(max(typical, low, 0.0), _extra(gap) / _FLOOR_S)

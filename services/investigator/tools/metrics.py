@@ -8,12 +8,13 @@ import numpy as np
 from libs.observability.signals import classify
 from libs.stores.telemetry import SeriesWindow
 from services.investigator.evidence import MetricShift
-from services.investigator.ordinary import deviation, level_of, rarity, slope
+from services.investigator.ordinary import deviation, level_of, onset_ns, rarity, slope
 from services.investigator.scene import Scene
 from services.investigator.tools.tool import SERVICE, Answer, Tool, register, where
 
 _MOST_SERIES: Final = 5000
 _LEAST_POINTS: Final = 3  # a median and a spread need three
+_STRONG: Final = 8.0  # spreads; what is to date a change must be beyond doubt
 _OUTSIDE: Final = 4.0  # spreads; the first point beyond it dates the deviation
 
 
@@ -66,6 +67,7 @@ def _shift(before: SeriesWindow, now: SeriesWindow) -> MetricShift | None:
         rarity=rarity(ordinary, current, kind.bad, steady=kind.resource == "memory"),
         slope_per_s=slope(times, np.concatenate((before.values, now.values))) if kind.resource == "memory" else 0.0,
         first_ns=int(now.timestamps_ns[outside[0]]) if len(outside) else 0,
+        onset_ns=onset_ns(times, np.concatenate((before.values, now.values))) if distance >= _STRONG else 0,
         is_limit=kind.is_limit,
     )
 

@@ -15,7 +15,7 @@ from services.investigator.evidence import (
     TraceFacts,
     Unanswered,
 )
-from services.investigator.ordinary import floor_of
+from services.investigator.ordinary import floor_of, level_of
 from services.investigator.scene import Scene
 from services.investigator.tools.instances import read_instances
 from services.investigator.tools.per_request import Trials, distance
@@ -63,7 +63,9 @@ def _gaps(before: SpanSet, now: SpanSet) -> tuple[CallGap, ...]:
         CallGap(
             caller=edge[0],
             callee=edge[1],
-            before=floor_of(ordinary.get(edge, np.zeros(0))),
+            before=level_of(ordinary.get(edge, np.zeros(0))),
+            low_before=floor_of(ordinary.get(edge, np.zeros(0))),
+            now_low_s=float(np.quantile(column, 0.25, method="lower")),
             now_s=float(np.median(column)),
             now_mean_s=float(column.mean()),
             calls=len(column),
@@ -75,7 +77,9 @@ def _gaps(before: SpanSet, now: SpanSet) -> tuple[CallGap, ...]:
 def _gap_columns(spans: SpanSet) -> dict[tuple[str, str], FloatArray]:
     columns: dict[tuple[str, str], list[float]] = defaultdict(list)
     for call, answer in spans.answered:
-        columns[call.service, answer.service].append((call.duration_ns - answer.duration_ns) / _NS)
+        # An answer that outlives its call (a caller that gave up, clocks that drift) says nothing about the way there.
+        if call.duration_ns >= answer.duration_ns:
+            columns[call.service, answer.service].append((call.duration_ns - answer.duration_ns) / _NS)
     return {edge: np.array(column) for edge, column in columns.items()}
 
 

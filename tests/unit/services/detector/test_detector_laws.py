@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,12 @@ def taught(detector: Detector[Any, Any], windows: int = 40) -> Any:
 def test_every_detector_is_named_as_its_file(detector: Detector[Any, Any]) -> None:
     assert type(detector).__module__.rsplit(".", 1)[1] == detector.name
     assert detector.name in NAMES
+
+
+def test_every_detector_is_documented(detector: Detector[Any, Any]) -> None:
+    page = (Path(__file__).resolve().parents[4] / "docs" / "detectors.md").read_text()
+    assert f"\n| `{detector.name}` |" in page
+    assert detector.name in page.split("## The detectors")[1].split("### ", 1)[1]
 
 
 def test_every_feed_has_a_detector() -> None:

@@ -1,0 +1,1 @@
+"""The console: the page where people review what Paramedic found and decide."""

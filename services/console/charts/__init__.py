@@ -1,0 +1,1 @@
+"""Drawings: pure functions from figures to SVG, styled by static/console.css."""

@@ -1,0 +1,1 @@
+"""Pages: what each one shows, as frozen dataclasses built by pure functions from documents."""

@@ -1,0 +1,1 @@
+"""MCP servers: read-only questions about telemetry, incidents and runbooks, for models."""

@@ -1,0 +1,1 @@
+"""Tools over the incident store: search, documents, investigations, history, fixes, similar incidents."""

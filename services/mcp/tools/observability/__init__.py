@@ -1,0 +1,1 @@
+"""Tools over the telemetry store: services, metrics, requests, traces, logs, changes, topology."""

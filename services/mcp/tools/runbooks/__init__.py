@@ -1,0 +1,1 @@
+"""Tools over the runbooks: what is known, what fits an incident, and how often it worked."""
