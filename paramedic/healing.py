@@ -1,10 +1,10 @@
 """The self-healing scorecard, read from the incident store and shown as a table."""
 
-from libs.runbooks.scorecard import Scorecard, scorecard
 from rich.markup import escape
 from rich.table import Table
 
 from libs.contracts.remediation import RemediationChanged
+from libs.runbooks.scorecard import Scorecard, scorecard
 from libs.stores.incidents import IncidentQuery, IncidentStore
 from paramedic.open_store import open_incidents
 

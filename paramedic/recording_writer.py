@@ -9,11 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, TextIO, cast
 
-from services.intake.recording import Recordable, to_line
-
 from libs.contracts.topics import CHANGES, TELEMETRY_LOGS, TELEMETRY_METRICS, TELEMETRY_SPANS
 from libs.errors import InvalidMessage
 from libs.service.platform import Platform
+from services.intake.recording import Recordable, to_line
 
 FILES: Final = {
     TELEMETRY_METRICS: "metrics",

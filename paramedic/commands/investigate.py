@@ -14,12 +14,11 @@ def register(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     ) -> None:
         """Investigate an incident again with the telemetry of now, and print the ranked hypotheses."""
-        from services.investigator.command import investigate as run
-
         from libs.contracts.codec import to_json
         from libs.service.platform import open_platform
         from libs.service.settings import load_settings
         from paramedic.tables import print_investigation
+        from services.investigator.command import investigate as run
 
         settings = load_settings()
         result = run(open_platform("investigator", settings), settings, incident)

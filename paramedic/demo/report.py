@@ -4,11 +4,11 @@ import dataclasses
 import statistics
 from typing import Any
 
-from libs.runbooks.scorecard import scorecard
 from rich.markup import escape
 from rich.table import Table
 
 from libs.contracts.codec import to_fields
+from libs.runbooks.scorecard import scorecard
 from paramedic.console import console
 from paramedic.demo.compare import Comparison
 from paramedic.demo.judge import Outcome
