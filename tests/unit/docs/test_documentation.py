@@ -37,6 +37,6 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 
 def test_every_make_verb_of_the_readme_exists() -> None:
-    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for verb in re.findall(r"(?:^|`)make ([a-z][a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+    verbs = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for verb in re.findall(r"(?:^|`)make ([a-z][a-z0-9-]+)", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert verb in verbs, verb
