@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from libs.contracts.investigation import CauseKind
 from services.investigator.evidence import Evidence
 from services.investigator.ranking.affected import affected
 from services.investigator.ranking.behaviour import behaviour
@@ -133,7 +134,9 @@ def explain_away(evidence: Evidence, findings: Sequence[Finding]) -> list[Findin
             harm[finding.service] = max(harm[finding.service], finding.strength)
     explained: list[Finding] = []
     for finding in findings:
-        below = evidence.graph.below(finding.service) if finding.idea in _REACTIONS else frozenset()
+        # A pool fills when calls below it wait: a full pool above a failing callee is no cause of its own.
+        reacts = finding.idea in _REACTIONS or finding.kind is CauseKind.SATURATION
+        below = evidence.graph.below(finding.service) if reacts else frozenset()
         most = max((harm[service] for service in below if service in harm), default=0.0)
         explained.append(replace(finding, strength=finding.strength * (1.0 - _EXPLAINED * most)))
     return explained
