@@ -37,9 +37,7 @@ class World:
         """
         return self.call("GET", path, None)
 
-    def call(
-        self, method: str, path: str, body: Mapping[str, Any] | None, *, actor: str = "operator"
-    ) -> dict[str, Any]:
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         """Have the control API do something.
 
         Raises:

@@ -49,9 +49,9 @@ class Settings(BaseSettings):
     warmup_s: Annotated[
         float, Field(ge=0, description="Normal operation that a signal must show before it can be anomalous.")
     ] = 45.0
-    slo_file: Annotated[Path | None, Field(description="TOML file of SLOs per service; see docs/detection.md.")] = None
+    slo_file: Annotated[Path | None, Field(description="TOML file of SLOs per service; see docs/detectors.md.")] = None
     thresholds_file: Annotated[
-        Path | None, Field(description="TOML file of static thresholds; see docs/detection.md.")
+        Path | None, Field(description="TOML file of static thresholds; see docs/detectors.md.")
     ] = None
     correlation_s: Annotated[
         float, Field(gt=0, description="Anomalies of neighbours within this time are one incident.")
