@@ -45,6 +45,12 @@ class CodeChangeRecommended:
         state: open, accepted, dismissed or superseded.
         incident_id: Incident that led to it, if any.
         recommended_at: When.
+        operation: Server span of the service that the change makes better, "" when it is none.
+        before_s: Mean duration of `operation` in the evidence, seconds; 0 when the benefit is not time.
+        after_s: Estimated mean duration of `operation` with the change, seconds.
+        decided_by: Who accepted or dismissed it.
+        reason: Why, in their words.
+        branch: Branch of the local repository that holds the patch, "" for none.
     """
 
     id: str
@@ -62,3 +68,9 @@ class CodeChangeRecommended:
     state: str = "open"
     incident_id: str | None = None
     recommended_at: datetime
+    operation: str = ""
+    before_s: float = 0.0
+    after_s: float = 0.0
+    decided_by: str = ""
+    reason: str = ""
+    branch: str = ""
