@@ -1,17 +1,15 @@
 """Build the console: the pages on one socket, and the feed of live events beside them."""
 
-import ipaddress
-import socket
 import threading
 from typing import Final
 
-import uvicorn
-
-from libs.errors import ConfigurationError, Unavailable
+from libs.errors import Unavailable
 from libs.runbooks import load_runbooks
+from libs.service.listening import bind, is_loopback, needs_token, url_of
 from libs.service.platform import Platform
 from libs.service.run import Runnable, publish_address
 from libs.service.settings import Settings
+from libs.service.web_server import WebServer
 from services.console.app import Parts, create_app
 from services.console.csrf import Signer, secret_key
 from services.console.decisions import Decisions
@@ -19,23 +17,12 @@ from services.console.live import Feed, Hub, LiveEvent
 from services.console.pages.healing import Policies
 from services.console.runs import RunIndex
 
-_START_S: Final = 10.0
-_STOP_S: Final = 3.0  # above the second and a half that a decision waits for its effect
+_STOP_S: Final = 3  # above the second and a half that a decision waits for its effect
 
 
 def build(settings: Settings, platform: Platform) -> Runnable:
     """The running service; `ConfigurationError` when the address is taken, or open to others without a token."""
     return ConsoleService(settings, platform)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address reaches this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class ConsoleService:
@@ -51,11 +38,7 @@ class ConsoleService:
     def __init__(self, settings: Settings, platform: Platform) -> None:
         local = is_loopback(settings.console_host)
         token = settings.api_token.get_secret_value() if settings.api_token else None
-        if not local and not token:
-            raise ConfigurationError(
-                f"PARAMEDIC_CONSOLE_HOST={settings.console_host} is reachable by others; set PARAMEDIC_API_TOKEN, "
-                "or listen on 127.0.0.1"
-            )
+        needs_token(settings.console_host, token, setting="PARAMEDIC_CONSOLE_HOST=")
         self._platform = platform
         self._hub = Hub()
         self._runs = RunIndex(platform.incidents)
@@ -82,29 +65,19 @@ class ConsoleService:
                 log=platform.log,
             )
         )
-        self._socket = _bind(settings.console_host, settings.console_port)
-        port = self._socket.getsockname()[1]
-        host = f"[{settings.console_host}]" if ":" in settings.console_host else settings.console_host
-        self.url = f"http://{host}:{port}"
-        self._server = _Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                timeout_graceful_shutdown=int(_STOP_S),
-            )
+        bound = bind(
+            settings.console_host,
+            settings.console_port,
+            remedy="set PARAMEDIC_CONSOLE_PORT to a free port, 0 takes any",
         )
-        self._thread = threading.Thread(target=self._serve, name="console", daemon=True)
+        self.url = url_of(settings.console_host, bound)
+        self._server = WebServer(app, bound, name="the console", stop_s=_STOP_S)
         self._stop = threading.Event()
 
     def run(self) -> None:
         """Serve until `stop`."""
-        self._thread.start()
         try:
-            if not self._server.ready.wait(_START_S):
-                raise ConfigurationError(f"the console did not start on {self.url} within {_START_S:.0f} s")
+            self._server.start()
             publish_address(self._platform, self.url)
             self._platform.log.info("console listens", url=self.url)
             self._feed.start()
@@ -122,12 +95,12 @@ class ConsoleService:
         """Starting until pages are served and live events are listened to."""
         if self._ended:
             return "stopped"
-        return "ready" if self._server.ready.is_set() and self._feed.listening.is_set() else "starting"
+        return "ready" if self._server.is_answering and self._feed.listening.is_set() else "starting"
 
     @property
     def reason(self) -> str:
         """Why it is not ready."""
-        if self._server.ready.is_set() and not self._feed.listening.is_set():
+        if self._server.is_answering and not self._feed.listening.is_set():
             return "the broker has not given out the topics of live events; pages are served, but do not move"
         return ""
 
@@ -142,45 +115,9 @@ class ConsoleService:
         except Unavailable as error:
             self._platform.log.warning("runs not read yet", reason=str(error))
 
-    def _serve(self) -> None:
-        self._server.run(sockets=[self._socket])
-
     def _end(self) -> None:
         self._hub.close()
         self._decisions.close()
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(_STOP_S + 2.0)
+        self._server.stop()
         self._feed.stop()
-        self._socket.close()
         self._ended = True
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server that says when it answers, and leaves signals to the service."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind(address)
-        except OSError:
-            bound.close()
-            raise
-    except OSError as error:
-        raise ConfigurationError(
-            f"the console cannot listen on {host}:{port} ({error.strerror or error}); "
-            "set PARAMEDIC_CONSOLE_PORT to a free port, 0 takes any"
-        ) from error
-    return bound

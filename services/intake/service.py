@@ -1,7 +1,6 @@
 """Intake as a service: the HTTP server and the loop over the Collector's topics in one process."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,8 @@ from typing import Final
 
 import uvicorn
 
-from libs.errors import ConfigurationError, ParamedicError
+from libs.errors import ParamedicError
+from libs.service.listening import bind, url_of
 from libs.service.platform import Platform
 from libs.service.run import publish_address
 from libs.service.settings import Settings
@@ -68,7 +68,6 @@ class IntakeService:
     """
 
     def __init__(self, settings: Settings, platform: Platform, *, flush_s: float = FLUSH_S) -> None:
-        self._settings = settings
         self._platform = platform
         counters = IntakeCounters(platform.metrics.registry)
         self._loop = Loop(
@@ -83,7 +82,10 @@ class IntakeService:
             normaliser(settings), platform.broker, platform.codec, platform.clock, platform.metrics, flush_s
         )
         app = IntakeApp(self._writer, InFlight(), counters, platform.log).asgi()
-        self._socket = _bound(settings)
+        self._socket = bind(
+            settings.intake_host, settings.intake_port, remedy="set PARAMEDIC_INTAKE_PORT to a free port, 0 takes any"
+        )
+        self._url = url_of(settings.intake_host, self._socket)
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -100,9 +102,7 @@ class IntakeService:
     @property
     def url(self) -> str:
         """Address that it listens on."""
-        host = self._settings.intake_host
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-        return f"http://{shown}:{self._socket.getsockname()[1]}"
+        return self._url
 
     def run(self) -> None:
         """Serve until `stop`; raises what stopped the loop over the Collector's topics."""
@@ -152,18 +152,3 @@ class IntakeService:
         finally:
             stop.set()
             await probe
-
-
-def _bound(settings: Settings) -> socket.socket:
-    """A bound socket that does not listen yet, so that nobody connects before the server runs."""
-    host, port = settings.intake_host, settings.intake_port
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise ConfigurationError(
-            f"{host}:{port} cannot be listened on ({error}); set PARAMEDIC_INTAKE_HOST or PARAMEDIC_INTAKE_PORT"
-        ) from error
-    return bound

@@ -3,7 +3,6 @@
 import hmac
 import ipaddress
 import signal
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,6 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.errors import ConfigurationError
+from libs.service.listening import bind, is_loopback, needs_token
 
 _LOCAL_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
 _STOP_S: Final = 2
@@ -45,10 +45,7 @@ class Address:
         """
         if is_loopback(self.host):
             return (*_LOCAL_NAMES, *self.names)
-        if not self.token:
-            raise ConfigurationError(
-                f"--host {self.host} is reachable by others; set PARAMEDIC_API_TOKEN, or listen on 127.0.0.1"
-            )
+        needs_token(self.host, self.token, setting="--host ")
         if not _is_any(self.host):
             return (_bracketed(self.host), *self.names)
         if not self.names:
@@ -85,16 +82,6 @@ class TokenGuard:
         await self._app(scope, receive, send)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address reaches this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def serve_http(app: ASGIApp, address: Address, *, on_listening: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ConfigurationError` when the address is taken.
 
@@ -103,8 +90,9 @@ def serve_http(app: ASGIApp, address: Address, *, on_listening: Callable[[str], 
         address: Where.
         on_listening: Told the base URL once the socket is bound.
     """
-    bound = _bind(address.host, address.port)
+    bound = bind(address.host, address.port, remedy="choose another --port, 0 takes any")
     with bound:
+        bound.listen(_BACKLOG)  # from now on a client waits instead of being refused
         on_listening(f"http://{_bracketed(address.host)}:{bound.getsockname()[1]}")
         server = uvicorn.Server(
             uvicorn.Config(
@@ -121,24 +109,6 @@ def serve_http(app: ASGIApp, address: Address, *, on_listening: Callable[[str], 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         server.run(sockets=[bound])
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(where)
-            bound.listen(_BACKLOG)  # from now on a client waits instead of being refused
-        except OSError:
-            bound.close()
-            raise
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port} ({error.strerror or error}); choose another --port, 0 takes any"
-        ) from error
-    return bound
 
 
 def _is_any(host: str) -> bool:
