@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from libs.contracts.investigation import Evidence
+
+STATE_PREFIX: Final = "recommendation/"  # key of its newest state in the incident store, before its id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     runbooks_dir: Annotated[
         Path | None, Field(description="Folder of your own runbooks, read beside the shipped ones.")
     ] = None
+    recommendations_file: Annotated[
+        Path | None, Field(description="TOML file of the recommender; see docs/recommendations.md.")
+    ] = None
     executor_url: Annotated[str, Field(description="Control API that applies fixes; empty: nothing is applied.")] = ""
     verify_s: Annotated[float, Field(gt=0, description="Longest wait for the anomaly to close after a fix.")] = 120.0
     hold_s: Annotated[

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from libs.contracts.incident import IncidentState, Priority
+from libs.contracts.recommendation import STATE_PREFIX
 from libs.errors import Conflict, InvalidMessage, NotFound, ParamedicError, Unavailable
 from libs.observability.log import Logger
 from libs.stores.incidents import IncidentStore
@@ -25,7 +26,7 @@ from services.console.live import Hub
 from services.console.pages.healing import Policies, healing_page, read_halt, read_modes
 from services.console.pages.incident import Chosen, draw_pictures, incident_page
 from services.console.pages.now import LAST_PAGE, Asked, read_now
-from services.console.pages.recommendations import PREFIX, recommendations_page
+from services.console.pages.recommendations import recommendations_page
 from services.console.render import Templates, read_assets
 from services.console.runs import RunIndex
 from services.console.security import HEADERS, Forbidden, Guard, Sessions, local_path, set_cookie, token_matches
@@ -168,7 +169,7 @@ def _pages(app: FastAPI, parts: Parts, show: Show) -> None:
 
     @app.get("/recommendations")
     def recommendations(request: Request) -> HTMLResponse:
-        page = recommendations_page(parts.incidents.states(PREFIX), parts.clock())
+        page = recommendations_page(parts.incidents.states(STATE_PREFIX), parts.clock())
         return show("recommendations.html", frame(request, "Recommendations"), page=page)
 
 

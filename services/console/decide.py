@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from libs.contracts.command import CommandKind
 from libs.contracts.document import IncidentDocument
+from libs.contracts.recommendation import STATE_PREFIX
 from libs.contracts.remediation import FINAL_STATES, RemediationChanged, RunState
 from libs.errors import Conflict, NotFound
 from libs.observability.log import Logger
@@ -20,7 +21,6 @@ from services.console.forms import CommentForm, Form, ModeForm, ReasonedForm, Ro
 from services.console.frame import ACTOR_COOKIE, actor_cookie
 from services.console.pages.healing import HALT_KEY, MODES_KEY
 from services.console.pages.incident import ALLOWED
-from services.console.pages.recommendations import PREFIX
 from services.console.pages.runs_view import seen_of
 from services.console.security import set_cookie
 from services.console.wording import plain
@@ -179,9 +179,9 @@ def _on_recommendations(app: FastAPI, incidents: IncidentStore, door: Door, chec
     def decide(request: Request, identity: str, name: str, fields: Annotated[Fields, checked_fields]) -> Response:
         kind, shape = _route(ON_RECOMMENDATIONS, name)
         form = checked(shape, fields)
-        if incidents.state(PREFIX + identity) is None:
+        if incidents.state(STATE_PREFIX + identity) is None:
             raise NotFound(f"There is no recommendation {identity!r}.")
-        effect = _state_moves(incidents, PREFIX + identity)
+        effect = _state_moves(incidents, STATE_PREFIX + identity)
         back = f"/recommendations#recommendation-{identity}"
         return door.decide(request, form, kind, identity, told=name, back=back, effect=effect)
 

@@ -11,7 +11,6 @@ from libs.errors import InvalidMessage
 from libs.stores.incidents import VersionedState
 from services.console.wording import ago, plain, share
 
-PREFIX: Final = "recommendation/"
 _MOST_DIFF_LINES: Final = 400
 _ORDER: Final = {"open": 0, "accepted": 1, "dismissed": 2, "superseded": 3}
 
@@ -82,7 +81,7 @@ class RecommendationsPage:
 
 
 def recommendations_page(states: Mapping[str, VersionedState], now: datetime) -> RecommendationsPage:
-    """The page from the shared state under `PREFIX`."""
+    """The page from the shared state under `STATE_PREFIX`."""
     read: list[tuple[CodeChangeRecommended, int]] = []
     unreadable: list[str] = []
     for key, stored in states.items():
