@@ -122,6 +122,8 @@ def create_app(parts: Parts) -> FastAPI:
 
     @app.get("/live")
     async def live() -> StreamingResponse:
+        if parts.state() != "ready":
+            raise Unavailable("live events are not heard yet; the page asks again")
         stream = parts.hub.stream(parts.hub.join())
         return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 

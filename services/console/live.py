@@ -20,12 +20,14 @@ from libs.contracts.investigation import InvestigationCompleted
 from libs.contracts.records import Record
 from libs.contracts.remediation import RemediationChanged
 from libs.contracts.topics import INCIDENTS, INVESTIGATIONS, REMEDIATIONS
-from libs.errors import InvalidMessage, Unavailable
+from libs.errors import ConfigurationError, InvalidMessage, Unavailable
 from libs.observability.log import Logger
 from libs.streaming.broker import Broker
 from services.console.wording import plain
 
 TOPICS: Final = (INCIDENTS, INVESTIGATIONS, REMEDIATIONS)
+_PAUSE_FIRST_S: Final = 0.5
+_PAUSE_LAST_S: Final = 10.0
 MOST_LISTENERS: Final = 200  # open pages; each costs a socket
 QUEUE: Final = 64  # events that a slow page may lag behind before it is told to fetch everything
 HEARTBEAT_S: Final = 15.0  # below the usual idle timeout of proxies, 30 to 60 s
@@ -97,6 +99,10 @@ class Hub:
             self._closed = True
         self._tell(None)
 
+    def interrupt(self) -> None:
+        """End every stream that is open now; pages ask again, and are refused while there is nothing to hear."""
+        self._tell(None)
+
     def join(self) -> "asyncio.Queue[LiveEvent | None]":
         """A queue of events for one page; `Unavailable` when too many are open. Called on the event loop."""
         with self._lock:
@@ -141,6 +147,7 @@ class Feed:
         broker: Opens the consumer.
         codec: Bytes to records.
         tell: Told every event, in the feed's thread.
+        lost: Told when events can no longer be heard.
         log: Canonical log.
         group: Consumer group; one of its own per process, so that every console hears everything.
     """
@@ -152,15 +159,18 @@ class Feed:
         tell: Callable[[LiveEvent], None],
         log: Logger,
         *,
+        lost: Callable[[], None] = lambda: None,
         group: str = "",
     ) -> None:
         self._broker = broker
         self._codec = codec
         self._tell = tell
+        self._lost = lost
         self._log = log
         self._group = group or f"console-{uuid.uuid4()}"
         self._stop = threading.Event()
         self.listening = threading.Event()
+        self.reason = "the broker has not given out the topics of live events"
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def start(self) -> None:
@@ -174,6 +184,20 @@ class Feed:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        pause_s = _PAUSE_FIRST_S
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except (ConfigurationError, Unavailable) as error:
+                pause_s = _PAUSE_FIRST_S if self.listening.is_set() else min(pause_s * 2, _PAUSE_LAST_S)
+                self.listening.clear()
+                self.reason = str(error)
+                self._log.warning("live events are not heard", reason=self.reason, retry_s=pause_s)
+                self._lost()
+                self._stop.wait(pause_s)
+
+    def _listen(self) -> None:
+        """Pass events on until `stop`; `ConfigurationError` or `Unavailable` when there is no broker."""
         consumer = self._broker().consumer(self._group, TOPICS, from_beginning=False)
         try:
             while not self._stop.is_set():

@@ -42,7 +42,7 @@ class ConsoleService:
         self._platform = platform
         self._hub = Hub()
         self._runs = RunIndex(platform.incidents)
-        self._feed = Feed(lambda: platform.broker, platform.codec, self._told, platform.log)
+        self._feed = Feed(lambda: platform.broker, platform.codec, self._told, platform.log, lost=self._hub.interrupt)
         self._decisions = Decisions(lambda: platform.broker.producer(), platform.codec, clock=platform.clock)
         self._ended = False
         app = create_app(
@@ -101,7 +101,7 @@ class ConsoleService:
     def reason(self) -> str:
         """Why it is not ready."""
         if self._server.is_answering and not self._feed.listening.is_set():
-            return "the broker has not given out the topics of live events; pages are served, but do not move"
+            return f"{self._feed.reason}; pages are served, but do not move"
         return ""
 
     def _told(self, event: LiveEvent) -> None:

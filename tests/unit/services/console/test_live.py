@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 import pytest
 
+from libs.contracts.codec import Codec
 from libs.contracts.records import RECORDS, Record
 from libs.contracts.topics import INCIDENTS, INVESTIGATIONS, REMEDIATIONS
-from libs.errors import Unavailable
-from services.console.live import EVERYTHING, MOST_LISTENERS, QUEUE, TOPICS, Hub, LiveEvent, event_of
+from libs.errors import ConfigurationError, Unavailable
+from libs.observability.log import Logger
+from services.console.live import EVERYTHING, MOST_LISTENERS, QUEUE, TOPICS, Feed, Hub, LiveEvent, event_of
 from tests.unit.services.console import filled
 
 
@@ -106,3 +110,60 @@ def test_an_event_for_a_page_whose_loop_has_ended_is_dropped() -> None:
     asyncio.run(leave())
     hub.publish(EVERYTHING)
     assert hub.listeners == 0
+
+
+class _LateBroker:
+    """A cluster that is not there at first, then gives out its topics, then goes."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.gone = threading.Event()
+
+    def consumer(self, *_: Any, **__: Any) -> "_LateBroker":
+        self.asked += 1
+        return self
+
+    def poll(self, *_: Any) -> list[Any]:
+        if self.gone.wait(0.01):
+            raise Unavailable("the broker went away")
+        return []
+
+    def assignment(self) -> list[tuple[str, int]]:
+        return [(TOPICS[0], 0)]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_broker_that_comes_late_is_heard_and_one_that_goes_is_said() -> None:
+    broker, missing = _LateBroker(), [ConfigurationError("no embedded broker is running")]
+    lost = threading.Semaphore(0)
+
+    def find() -> Any:
+        if missing:
+            raise missing.pop()
+        return broker
+
+    feed = Feed(find, Codec(), lambda _: None, Logger("console", stream=StringIO()), lost=lost.release)
+    feed.start()
+    try:
+        assert lost.acquire(timeout=10.0)
+        assert feed.reason == "no embedded broker is running"
+        assert feed.listening.wait(10.0)
+        broker.gone.set()
+        assert lost.acquire(timeout=10.0)
+        assert feed.reason == "the broker went away"
+    finally:
+        feed.stop()
+
+
+def test_an_interrupted_page_asks_again() -> None:
+    async def scenario(hub: Hub) -> None:
+        stream = hub.stream(hub.join())
+        assert (await anext(stream)).startswith("retry")
+        hub.interrupt()
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+        hub.join()
+
+    run(scenario)
