@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from libs.errors import ParamedicError
+from libs.service.health import readiness
 from libs.service.run import PARENT_VARIABLE
 from libs.service.settings import Settings
 
@@ -194,11 +193,5 @@ def run_file(settings: Settings, service: str) -> dict[str, object]:
 
 def is_ready(settings: Settings, service: str) -> bool:
     """Whether a service's /readyz answers 200."""
-    address = run_file(settings, service).get("health")
-    if not isinstance(address, str):
-        return False
-    try:
-        with urlopen(f"{address}/readyz", timeout=2.0) as answer:
-            return bool(answer.status == 200)
-    except (URLError, OSError):
-        return False
+    ready, _ = readiness(settings, service)
+    return ready

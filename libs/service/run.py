@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol
 
 from prometheus_client import generate_latest
 
-from libs.errors import ParamedicError
+from libs.errors import ConfigurationError, ParamedicError
+from libs.service.listening import url_of
 from libs.service.platform import Platform, open_platform
 from libs.service.settings import Settings, load_settings
 
@@ -51,13 +52,14 @@ def run_service(service: str, build: Callable[[Settings, Platform], Runnable]) -
         return 2
     try:
         runnable = build(settings, platform)
+        health = HealthServer(service, runnable, platform)
     except ParamedicError as error:
         platform.log.error("not started", reason=str(error))
         return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runnable.stop())
     watch_parent(runnable.stop)
-    with HealthServer(service, runnable, platform):
+    with health:
         platform.log.info("started", pid=os.getpid())
         try:
             runnable.run()
@@ -83,16 +85,28 @@ def watch_parent(stop: Callable[[], None]) -> None:
 
 
 class HealthServer:
-    """GET /livez, /readyz and /metrics on a free loopback port, published in <data_dir>/run/<service>.json."""
+    """GET /livez, /readyz and /metrics, by default on a free loopback port, published in <data_dir>/run/<service>.json.
+
+    Raises:
+        ConfigurationError: the address of the settings is taken.
+    """
 
     def __init__(self, service: str, runnable: Runnable, platform: Platform) -> None:
+        host, port = platform.settings.health_host, platform.settings.health_port
         self._file = platform.settings.run_dir / f"{service}.json"
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(runnable, platform))
+        try:
+            self._server = ThreadingHTTPServer((host, port), _handler(runnable, platform))
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {host}:{port} ({error.strerror or error}); "
+                "set PARAMEDIC_HEALTH_PORT to a free port, 0 takes any"
+            ) from error
         self._server.daemon_threads = True
+        self._url = url_of(host, self._server.socket)
 
     def __enter__(self) -> "HealthServer":
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
-        write_run_file(self._file, {"pid": os.getpid(), "health": f"http://127.0.0.1:{self._server.server_port}"})
+        write_run_file(self._file, {"pid": os.getpid(), "health": self._url})
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -37,6 +37,13 @@ class Settings(BaseSettings):
     ] = None
     console_host: Annotated[str, Field(description="Address that the console listens on.")] = "127.0.0.1"
     console_port: Annotated[int, Field(ge=0, le=65535, description="Console port; 0 takes a free one.")] = 8081
+    health_host: Annotated[
+        str, Field(description="Address of each service's /readyz, /livez and /metrics; they tell no secrets.")
+    ] = "127.0.0.1"
+    health_port: Annotated[
+        int,
+        Field(ge=0, le=65535, description="Their port; 0 takes a free one, as several services on one machine need."),
+    ] = 0
     ticket_webhook_url: Annotated[
         str, Field(description="URL that every ticket is posted to (http or https); empty: none.")
     ] = ""
