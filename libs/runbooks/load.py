@@ -41,6 +41,7 @@ class _Guardrails(_Strict):
     human_change_s: Annotated[float, Field(ge=0)] = _DEFAULT.human_change_s
     max_replicas: Annotated[int, Field(ge=1)] | None = None
     max_instances: Annotated[int, Field(ge=1)] | None = None
+    healthy_callees: bool = _DEFAULT.healthy_callees
 
 
 class _Verification(_Strict):

@@ -35,6 +35,7 @@ class Guardrails:
             does not count.
         max_replicas: Most replicas that a run may ask for; None where the action changes no replicas.
         max_instances: Most instances that a run may restart at once; None for no limit.
+        healthy_callees: Whether nothing that the target calls may be failing or slow itself.
     """
 
     max_runs_per_hour: int = 3
@@ -43,6 +44,7 @@ class Guardrails:
     human_change_s: float = 60.0
     max_replicas: int | None = None
     max_instances: int | None = None
+    healthy_callees: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from libs.contracts.anomaly import AnomalyDetected
 from libs.contracts.codec import ns_from_utc
-from libs.contracts.incident import IncidentChanged
+from libs.contracts.incident import OPEN_STATES, IncidentChanged
 from libs.contracts.remediation import Mode
 from libs.contracts.telemetry import ChangeEvent
 from libs.errors import InvalidMessage, NotFound
 from libs.runbooks import Runbook
 from libs.runbooks.actions import ActionCall, check_call
 from libs.runbooks.parameters import Facts, fill_all
-from libs.stores.incidents import IncidentStore
+from libs.stores.incidents import IncidentQuery, IncidentStore
 from libs.stores.telemetry import TelemetryReader, Window
+from services.remediation.callees import ailing_callees
 from services.remediation.executors.port import Executor, ExecutorAway, ExecutorRefused
 from services.remediation.facts import (
     Applied,
@@ -45,6 +47,8 @@ from services.remediation.run import Now, Run
 CHANGES_BEFORE: Final = timedelta(hours=1)
 # Changes are dated by their sender's clock, which may run ahead of telemetry by an export interval or so.
 CHANGES_AHEAD: Final = timedelta(minutes=10)
+# The newest open incidents; trouble below a target that is older than a thousand tickets is nobody's cause.
+_MOST_INCIDENTS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +163,11 @@ class Performer:
                 near |= {edge.caller, edge.callee}
         return tuple(sorted(near - {target}))
 
+    def _ailing(self, run: Run) -> tuple[AnomalyDetected, ...]:
+        query = IncidentQuery(states=tuple(sorted(OPEN_STATES)), limit=_MOST_INCIDENTS)
+        incidents = self.incidents.search(query).incidents
+        return ailing_callees(run.change.target, self.telemetry.edges(), incidents)
+
     def _judge(self, run: Run, now: Now) -> Verdict:
         runbook = self.runbooks.get(run.change.pattern)
         if runbook is None:
@@ -173,6 +182,7 @@ class Performer:
             halted=now.halted,
             runs=self.ledger.others(run),
             changes=tuple(self.telemetry.changes(window, services=(run.change.target,))),
+            ailing=self._ailing(run) if runbook.guardrails.healthy_callees else (),
             event_at=now.event_at,
         )
         return judge(run, situation)

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from libs.contracts.anomaly import AnomalyDetected
 from libs.contracts.investigation import Hypothesis
 from libs.contracts.remediation import Mode
 from libs.contracts.telemetry import ChangeEvent
 from libs.runbooks.runbook import Runbook
+from services.remediation.callees import objects_to, sufferer
 from services.remediation.facts import Ruling, Verdict
 from services.remediation.run import WATCHING, Phase, Run
 
@@ -28,6 +30,7 @@ class Situation:
         halted: Who halted self-healing and why, "" while it is not halted.
         runs: Every other run that is active or was applied within the last hour.
         changes: Changes of the target by others, within the guardrail's time.
+        ailing: Open anomalies that show something below the target to fail, be slow or be silent.
         event_at: Event time now.
     """
 
@@ -37,6 +40,7 @@ class Situation:
     halted: str = ""
     runs: tuple[Run, ...] = ()
     changes: tuple[ChangeEvent, ...] = ()
+    ailing: tuple[AnomalyDetected, ...] = ()
     event_at: datetime
 
 
@@ -56,6 +60,7 @@ def judge(run: Run, situation: Situation) -> Verdict:
 
 def _objections(run: Run, situation: Situation) -> Iterable[tuple[Ruling, str]]:
     yield from _blast_radius(run, situation)
+    yield from _callees(run, situation)
     yield from _sureness(run, situation)
     yield from _frequency(run, situation)
     guardrails = situation.runbook.guardrails
@@ -78,6 +83,18 @@ def _blast_radius(run: Run, situation: Situation) -> Iterable[tuple[Ruling, str]
         yield (
             Ruling.DENY,
             f"all {run.instances} instances would restart, more than the {guardrails.max_instances} allowed",
+        )
+
+
+def _callees(run: Run, situation: Situation) -> Iterable[tuple[Ruling, str]]:
+    if not situation.runbook.guardrails.healthy_callees:
+        return
+    objecting = objects_to(run.hypothesis.kind, situation.ailing)
+    if objecting:
+        seen = sorted({f"{anomaly.signal.value} of {sufferer(anomaly)}" for anomaly in objecting})
+        yield (
+            Ruling.WAIT,
+            f"{', '.join(seen)} below {run.change.target}: what waits for a callee in trouble is a symptom of it",
         )
 
 

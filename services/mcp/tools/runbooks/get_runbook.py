@@ -42,6 +42,7 @@ class GuardrailsShown(Row):
     human_change_s: Annotated[Figure, Field(description="Seconds to stay away after somebody else changed the target.")]
     max_replicas: int | None
     max_instances: int | None
+    healthy_callees: Annotated[bool, Field(description="Whether nothing that the target calls may be in trouble.")]
 
 
 class RunbookAnswer(Answer[StepRow]):
@@ -82,6 +83,7 @@ def _ask(sources: Sources, asked: RunbookArguments) -> RunbookAnswer:
             human_change_s=rails.human_change_s,
             max_replicas=rails.max_replicas,
             max_instances=rails.max_instances,
+            healthy_callees=rails.healthy_callees,
         ),
         verification_within_s=runbook.verification.within_s,
         text=cut_text(runbook.text, _MOST_PROSE),

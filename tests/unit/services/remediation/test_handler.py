@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.contracts.anomaly import Severity
+from libs.contracts.anomaly import Severity, Signal
 from libs.contracts.command import CommandKind
 from libs.contracts.document import Section
 from libs.contracts.incident import IncidentState
@@ -382,6 +382,38 @@ def test_a_scale_out_asks_for_two_more_than_run_now(world: World, control: Contr
     world.tick(2)
     assert control.production.replicas == 1
     assert world.state() is RunState.ROLLED_BACK
+
+
+def test_a_full_pool_above_a_hung_callee_is_not_scaled_out(world: World, control: ControlServer) -> None:
+    world.calls("catalog", "bank")
+    bank = an_anomaly("catalog", peer="bank", id="bank", signal=Signal.ERRORS)
+    incident = an_incident(TRIGGER, bank)
+    full = an_investigation(a_hypothesis(kind=CauseKind.SATURATION, change_id=None))
+    world.time(20)
+    world.store_incident(incident, full)
+    world.deliver(incident, full)
+    world.tick()
+    assert "errors of bank below catalog" in world.newest.reason
+    world.time(150)
+    world.tick(2)
+    assert control.production.replicas == 1
+    assert world.state() is RunState.ESCALATED
+    assert "errors of bank below catalog" in world.newest.reason
+
+
+def test_a_scale_out_goes_on_once_the_callee_has_recovered(world: World, control: ControlServer) -> None:
+    world.calls("catalog", "bank")
+    bank = an_anomaly("catalog", peer="bank", id="bank")
+    full = an_investigation(a_hypothesis(kind=CauseKind.SATURATION, change_id=None))
+    world.time(20)
+    world.store_incident(an_incident(TRIGGER, bank), full)
+    world.deliver(full)
+    world.tick()
+    assert control.production.replicas == 1
+    world.time(60)
+    world.store_incident(an_incident(TRIGGER, closed(bank, 55)))
+    world.tick(2)
+    assert control.production.replicas == 3
 
 
 def test_a_leaking_instance_is_restarted_alone(world: World, control: ControlServer) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from libs.contracts.anomaly import Signal
 from libs.contracts.investigation import CauseKind
 from libs.contracts.remediation import Mode, RunState
 from libs.runbooks import Guardrails
@@ -12,7 +13,7 @@ from libs.runbooks.actions import ActionCall
 from services.remediation.facts import Ruling, Verdict
 from services.remediation.policy import Situation, effective_mode, judge, lead_of
 from services.remediation.run import Phase, Run
-from tests.unit.libs.runbooks.made import a_change, a_hypothesis, at
+from tests.unit.libs.runbooks.made import a_change, a_hypothesis, an_anomaly, at
 from tests.unit.services.remediation.started import BOOKS, HALTED, ROLL_BACK, a_run, after, captured, verifying
 
 GUARDRAILS = Guardrails(max_runs_per_hour=2, cooldown_s=100.0, max_concurrent=2, human_change_s=60.0)
@@ -102,6 +103,25 @@ def test_the_blast_radius_is_bounded() -> None:
     assert verdict(replace(READY, call=everyone, instances=4), runbook=restart).ruling is Ruling.ALLOW
     one = replace(everyone, parameters={"instance": "catalog-1"})
     assert verdict(replace(READY, call=one, instances=5), runbook=restart).ruling is Ruling.ALLOW
+
+
+def test_what_waits_for_a_callee_in_trouble_is_left_alone() -> None:
+    book, slow = BOOKS["scale-out"], an_anomaly("bank")
+    call = ActionCall(action="scale_out", service="catalog", parameters={"replicas": "3"})
+    full = replace(READY, call=call, hypothesis=a_hypothesis(kind=CauseKind.SATURATION))
+    said = verdict(full, runbook=book, ailing=(slow,))
+    assert said.ruling is Ruling.WAIT
+    assert said.reason == "latency of bank below catalog: what waits for a callee in trouble is a symptom of it"
+    assert verdict(full, runbook=book).ruling is Ruling.ALLOW
+    assert verdict(full, ailing=(slow,)).ruling is Ruling.ALLOW  # a roll back does not ask for healthy callees
+
+
+def test_under_a_surge_a_slower_callee_is_no_objection_but_a_failing_one_is() -> None:
+    book, call = BOOKS["scale-out"], ActionCall(action="scale_out", service="catalog", parameters={"replicas": "3"})
+    surge = replace(READY, call=call, hypothesis=a_hypothesis(kind=CauseKind.TRAFFIC_SURGE))
+    assert verdict(surge, runbook=book, ailing=(an_anomaly("bank"),)).ruling is Ruling.ALLOW
+    failing = an_anomaly("bank", signal=Signal.ERRORS)
+    assert verdict(surge, runbook=book, ailing=(failing,)).ruling is Ruling.WAIT
 
 
 def test_a_reason_to_wait_is_the_same_a_moment_later() -> None:

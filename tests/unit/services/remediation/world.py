@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from libs.contracts.anomaly import AnomalyDetected
+from libs.contracts.batch_rows import SpanIn
+from libs.contracts.batches import SpanBatchBuilder
 from libs.contracts.codec import Codec, ns_from_utc
 from libs.contracts.columns import pack_float64, pack_int32, pack_int64
 from libs.contracts.command import Command, CommandKind
@@ -181,6 +183,13 @@ class World:
                 )
             ]
         )
+
+    def calls(self, caller: str, callee: str) -> None:
+        """One recorded call, which is what the service graph is learned from."""
+        builder = SpanBatchBuilder(caller, {}, self.now)
+        start = ns_from_utc(self.now)
+        builder.add(SpanIn(trace_id=b"t" * 16, span_id=b"s" * 8, start=start, duration=1, kind=3, name="", peer=callee))
+        self.telemetry.write(spans=builder.build())
 
     def changed(self, change: ChangeEvent) -> None:
         self.telemetry.write(changes=[change])
