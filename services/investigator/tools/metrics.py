@@ -8,7 +8,7 @@ import numpy as np
 from libs.observability.signals import classify
 from libs.stores.telemetry import SeriesWindow
 from services.investigator.evidence import MetricShift
-from services.investigator.ordinary import deviation, level_of, onset_ns, rarity, slope
+from services.investigator.ordinary import deviation, onset_ns, ordinary_of, rarity, slope
 from services.investigator.scene import Scene
 from services.investigator.tools.tool import SERVICE, Answer, Tool, register, where
 
@@ -42,12 +42,13 @@ def read_metrics(scene: Scene) -> tuple[MetricShift, ...]:
 
 
 def _shift(before: SeriesWindow, now: SeriesWindow) -> MetricShift | None:
-    ordinary, current = before.values[np.isfinite(before.values)], now.values[np.isfinite(now.values)]
-    if len(ordinary) < _LEAST_POINTS or not len(current):
+    earlier, current = before.values[np.isfinite(before.values)], now.values[np.isfinite(now.values)]
+    if len(earlier) < _LEAST_POINTS or not len(current):
         return None
+    ordinary = ordinary_of(earlier)
     kind = classify(now.name, now.unit, now.statistic)
     worst, distance = deviation(ordinary, current, kind.bad)
-    level = level_of(ordinary)
+    level = ordinary.level
     outside = np.flatnonzero(np.abs(now.values - level.median) >= _OUTSIDE * level.spread)
     times = np.concatenate((before.timestamps_ns, now.timestamps_ns))
     return MetricShift(
