@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -126,6 +127,18 @@ def _judge_event(case: EventCase, telemetry: SqliteTelemetryStore, incidents: Sq
     )
 
 
+def calibration_error(judged: Sequence[Judged]) -> float:
+    """Expected calibration error of the first hypothesis, in [0, 1]: |share right - mean confidence| over ten bins.
+
+    Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
+    """
+    bins: dict[int, list[Judged]] = defaultdict(list)
+    for case in judged:
+        bins[min(int(case.confidence * 10), 9)].append(case)
+    wrong_by = (abs(sum((case.place == 1) - case.confidence for case in inside)) for inside in bins.values())
+    return sum(wrong_by) / len(judged)
+
+
 def table(name: str, judged: Sequence[Judged], *, misses: bool) -> None:
     """Print one row, and the cases that missed."""
     cases = len(judged)
@@ -134,7 +147,8 @@ def table(name: str, judged: Sequence[Judged], *, misses: bool) -> None:
     confidence = sum(case.confidence for case in judged) / cases
     print(
         f"{name:16} {cases:4} {hits[0]:6.3f} {hits[2]:6.3f} {hits[4]:6.3f} {sum(hits) / 5:6.3f} {reciprocal:6.3f} "
-        f"{confidence:6.2f} {max(case.seconds for case in judged):6.2f}s  {REFERENCES.get(name, '')}",
+        f"{confidence:6.2f} {calibration_error(judged):6.3f} {max(case.seconds for case in judged):6.2f}s  "
+        f"{REFERENCES.get(name, '')}",
         flush=True,
     )
     for case in judged:
@@ -185,10 +199,14 @@ def main(arguments: Iterable[str] | None = None) -> int:
     if not root.is_dir():
         print(f"no labelled failures at {root}: name their folder with --data or PARAMEDIC_BENCH_DATA", file=sys.stderr)
         return 2
-    print("set              case   AC@1   AC@3   AC@5  Avg@5    MRR   conf     max  reference on the same cases")
-    table("petshop", [judge(case) for case in petshop(root)], misses=options.misses)
+    print("set              case   AC@1   AC@3   AC@5  Avg@5    MRR   conf    ECE     max  reference on the same cases")
+    everything = [judge(case) for case in petshop(root)]
+    table("petshop", everything, misses=options.misses)
     for system in ("trainticket", "onlineboutique"):
-        table(system, [judge(case) for case in nezha(root, system)], misses=options.misses)
+        judged = [judge(case) for case in nezha(root, system)]
+        table(system, judged, misses=options.misses)
+        everything += judged
+    print(f"                 expected calibration error of these {len(everything)} {calibration_error(everything):.3f}")
     for system in ("sockshop", "hotel"):
         table(f"{system} events", judge_events(root, system), misses=False)
     judge_changes(root, misses=options.misses)
