@@ -47,7 +47,9 @@ def _hypothesis(evidence: Evidence, rank: int, suspect: Suspect, ranked: Sequenc
 
 def kind_of(suspect: Suspect) -> tuple[CauseKind, Finding | None]:
     """The kind of cause and the finding that decides it: a change that explains it, else the strongest mechanism."""
-    harmed = any(f.idea not in ("change", "affected", "precedence", "history") for f in suspect.findings)
+    harmed = any(
+        f.idea not in ("change", "affected", "precedence", "history", "learned_signs") for f in suspect.findings
+    )
     blamed = clearly_first(suspect.findings)
     if blamed is not None and blamed.strength >= _LEAST_CHANGE and harmed:
         return blamed.kind or CauseKind.UNKNOWN, blamed

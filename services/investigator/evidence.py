@@ -311,6 +311,21 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """A past incident whose cause is known.
+
+    Attributes:
+        fingerprint: Its tokens, `service|signal|metric|direction` among them.
+        services: Services that it affected.
+        cause: The service that was its cause, as a person or a verified fix confirmed.
+    """
+
+    fingerprint: tuple[str, ...]
+    services: tuple[str, ...]
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFacts:
     """What the traces of both windows show."""
 
@@ -338,6 +353,8 @@ class Evidence:
         changes: Changes before and during the incident, newest first.
         graph: Who calls whom.
         similar: Past incidents that look alike, most similar first.
+        fingerprint: Tokens of what deviates in this incident.
+        lessons: Past incidents with a confirmed cause, newest first.
     """
 
     affected: tuple[str, ...]
@@ -352,6 +369,8 @@ class Evidence:
     changes: tuple[ChangeEvent, ...] = ()
     graph: Graph = field(default_factory=Graph)
     similar: tuple[SimilarIncident, ...] = ()
+    fingerprint: tuple[str, ...] = ()
+    lessons: tuple[Lesson, ...] = ()
 
     def services(self) -> tuple[str, ...]:
         """Every service or external peer that could be blamed, by name."""

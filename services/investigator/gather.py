@@ -7,7 +7,7 @@ from libs.contracts.anomaly import Signal
 from libs.contracts.investigation import InvestigationStep, StepStatus
 from services.investigator.evidence import Evidence, Graph, TraceFacts
 from services.investigator.scene import Scene
-from services.investigator.tools import changes, logs, metrics, red, similar, topology, traces
+from services.investigator.tools import changes, confirmed, logs, metrics, red, similar, topology, traces
 from services.investigator.tools.tool import ToolResult
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ def gather(scene: Scene) -> Gathered:
     changed = part(changes.TOOL.run(scene), (), "")
     graph = part(topology.TOOL.run(scene), Graph(), "No call graph is known: callers cannot be told from causes.")
     alike = part(similar.TOOL.run(scene), (), "")
+    lessons = part(confirmed.TOOL.run(scene), (), "")
     evidence = Evidence(
         affected=scene.incident.services,
         symptoms=_symptoms(scene),
@@ -64,6 +65,8 @@ def gather(scene: Scene) -> Gathered:
         changes=changed,
         graph=graph,
         similar=alike,
+        fingerprint=scene.incident.fingerprint,
+        lessons=lessons,
     )
     return Gathered(evidence=evidence, steps=tuple(steps), gaps=tuple(gaps))
 

@@ -19,6 +19,7 @@ from services.investigator.ranking.changes import changes
 from services.investigator.ranking.exceptions import exceptions
 from services.investigator.ranking.finding import Finding, Idea, strongest
 from services.investigator.ranking.history import history
+from services.investigator.ranking.learned_signs import learned_signs
 from services.investigator.ranking.memory_leak import memory_leak
 from services.investigator.ranking.network_gap import network_gap
 from services.investigator.ranking.never_seen_callee import hand_to_callers
@@ -39,6 +40,7 @@ _IDEAS: Final[tuple[Idea, ...]] = (
     traffic_surge,
     precedence,
     history,
+    learned_signs,
     affected,
 )
 # Direct measurements of harm and of its mechanism weigh about 1; hints weigh less. Halving or doubling any one of them
@@ -56,6 +58,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "never_seen_callee": 1.1,
     "precedence": 0.15,
     "history": 0.8,
+    "learned_signs": 0.8,
     "affected": 0.1,
 }
 _HARM: Final = frozenset({"own_time", "own_failures", "network_gap", "resource", "unanswered", "memory_leak"})
