@@ -5,8 +5,8 @@ that the culprit is the one whose own calls fall silent, whoever that is. A cond
 culprits by the tokens that name it, seen from itself (`@`), with the other services left anonymous (`*`).
 Source: McFadden, "Conditional logit analysis of qualitative choice behavior", 1974.
 
-On the past incidents of two labelled systems, a quarter left out in turn, this next to similar incidents is right in
-.82 and .85 of them, similar incidents alone in .70 and .84.
+Next to similar incidents it lifts AC@1 of the labelled Sock Shop events from .792 to .892 and leaves Hotel at .769
+(tests/bench/rca_quality.py).
 """
 
 import math
@@ -138,12 +138,12 @@ class _Seen:
 
     def times(self, weights: FloatArray) -> FloatArray:
         """Total of each row."""
-        totals: FloatArray = np.bincount(self.rows, self.values * weights[self.columns], self.height)
+        totals: FloatArray = np.bincount(self.rows, self.values * weights[self.columns], self.height).astype(np.float64)
         return totals
 
     def back(self, totals: FloatArray) -> FloatArray:
         """The transpose: one number a sign."""
-        sums: FloatArray = np.bincount(self.columns, self.values * totals[self.rows], self.width)
+        sums: FloatArray = np.bincount(self.columns, self.values * totals[self.rows], self.width).astype(np.float64)
         return sums
 
 
