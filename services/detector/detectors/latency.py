@@ -37,6 +37,12 @@ _LEAST_RELATIVE_SPREAD: Final = 0.08  # a bucket is 9 % wide: equal quantiles kn
 _GAUGE_EFFECT: Final = 1.5
 _GAUGE_DEVIATIONS: Final = 5.0
 _GAUGE_OVER_PAST: Final = 1.15  # latency gauges have heavy tails: beyond everything normal in memory, and then some
+# A stall of seconds moves the p95 of a window of seconds, not that of minutes: one such window is enough when it is far
+# outside of all that was normal.
+_LONG_WINDOW_S: Final = 60.0
+_STRONG_EFFECT: Final = 2.5
+_STRONG_OVER_PAST: Final = 2.0
+_STRONG_REQUESTS: Final = 50.0
 _MAX_DISPERSION: Final = 10.0
 
 
@@ -53,8 +59,8 @@ class LatencyState:
         seen_windows: Normal windows with a histogram.
     """
 
-    level: RobustLevel = field(default_factory=RobustLevel)
-    mean: RobustLevel = field(default_factory=RobustLevel)
+    level: RobustLevel = field(default_factory=lambda: RobustLevel(bad_is_high=True))
+    mean: RobustLevel = field(default_factory=lambda: RobustLevel(bad_is_high=True))
     histogram: FloatArray = field(default_factory=lambda: np.zeros(BUCKETS))
     dispersion: float = 1.0
     recent: list[tuple[float, float]] = field(default_factory=list)
@@ -153,7 +159,15 @@ def _gauge_level(state: LatencyState, seen: RequestWindow) -> tuple[Level, float
     middle, spread, _, _ = state.level.band(least_relative=_LEAST_RELATIVE_SPREAD)
     deviation = (seen.latency - middle) / spread
     p = 10.0 ** -min(16.0, max(0.0, deviation))  # an order of magnitude a deviation: gauges have no exact test
-    beyond_past = seen.latency > _GAUGE_OVER_PAST * max(state.level.values)
+    most = max(state.level.values)
+    beyond_past = seen.latency > _GAUGE_OVER_PAST * most
+    if (
+        seen.seconds >= _LONG_WINDOW_S
+        and seen.requests >= _STRONG_REQUESTS
+        and seen.latency > _STRONG_OVER_PAST * most
+        and _exceeds(seen.latency, state.level, _STRONG_EFFECT, 2 * _GAUGE_DEVIATIONS)
+    ):
+        return Level.STRONG, p
     if _exceeds(seen.latency, state.level, _GAUGE_EFFECT, _GAUGE_DEVIATIONS) and beyond_past:
         return Level.SUSPICIOUS, p
     if _exceeds(seen.latency, state.level, _LINGERING_EFFECT, 3.0):
