@@ -261,7 +261,9 @@ def main() -> None:
                 console.print(f"{scenario.name}, gap {gap}: missed {', '.join(result.missed) or 'none'}")
         if told.verbose:
             for anomaly in alarms:
-                console.print(f"{anomaly.detected_at:%d %H:%M} {anomaly.detector} {anomaly.severity}: {anomaly.explanation}")
+                console.print(
+                    f"{anomaly.detected_at:%d %H:%M} {anomaly.detector} {anomaly.severity}: {anomaly.explanation}"
+                )
     console.print(quiet)
     console.print(found)
 

@@ -182,9 +182,7 @@ def _usual(state: BurnRateState, number: int) -> tuple[float, float]:
     return usual, usual + 2.0 * math.sqrt(usual * (1.0 - usual) / max(total, 1.0))
 
 
-def _sums(
-    state: BurnRateState, number: int, length_s: float, seen: RequestWindow
-) -> tuple[tuple[float, float], float]:
+def _sums(state: BurnRateState, number: int, length_s: float, seen: RequestWindow) -> tuple[tuple[float, float], float]:
     """Bad and all requests of the window of `length_s` before this one's end, and the seconds that were observed."""
     width_ns = _bucket_ns(ALERTS[number])
     since = (seen.end_ns - int(length_s * 1e9)) // width_ns

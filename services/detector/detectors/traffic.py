@@ -132,11 +132,12 @@ def _level(rate: float, mean_rate: float, usual: float, p: float, p_sum: float) 
     return Level.NORMAL
 
 
-def _severity(rate: float, usual: float) -> Severity:
+def _severity(rate: float, usual: float, rate_sigma: float) -> Severity:
+    """By effect; that a surge is three times the usual must be certain (two standard errors) and not luck."""
     if usual <= 0.0:
         return Severity.LOW  # times nothing: who mostly rests has begun to work
     if rate > usual:
-        return Severity.MEDIUM if rate >= _MEDIUM_SURGE * usual else Severity.LOW
+        return Severity.MEDIUM if rate - 2.0 * rate_sigma >= _MEDIUM_SURGE * usual else Severity.LOW
     return Severity.HIGH if rate == 0 else Severity.MEDIUM
 
 
@@ -150,7 +151,7 @@ def _finding(seen: RequestWindow, level: Level, usual: float, dispersion: float,
         metric=seen.names.traffic,
         statistic="rate",
         unit="{request}/s",
-        severity=_severity(rate, usual),
+        severity=_severity(rate, usual, math.sqrt(dispersion * rate / seen.seconds)),
         score=score_of(p),
         observed=rate,
         expected=usual,
