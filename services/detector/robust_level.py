@@ -2,8 +2,8 @@
 
 The memory of 120 windows (10 minutes at 5 s) follows slow drift; a median bears a contaminated start-up of up to half
 of the windows. After a long gap the level may have drifted while the relative spread has not (PetShop: months between
-normal operation and incident): the next two windows give the new level, the spread is kept. Where only one side hurts the
-calmer of the two is the level: a fault that begins in the second one must not become what is normal.
+normal operation and incident): the next two windows give the new level, the spread is kept. Where only one side hurts
+the calmer of the two is the level: a fault that begins in the second one must not become what is normal.
 """
 
 import math

@@ -1,11 +1,12 @@
 """False alarms beside recall: normal operation and labelled incidents through the real detector path.
 
-Normal operation of PetShop (5-minute metrics of 80 components at two levels of traffic) is written as intake would write
-it and judged by the detector with its defaults; every episode of at least MEDIUM severity in it is a false alarm. A ticket
-is what ticketing makes of them: episodes of neighbouring services within its correlation time are one. The labelled
-incidents then follow the same normal operation, once at once and once after a month without telemetry (they were
-recorded months apart); an incident is detected when an episode of at least MEDIUM severity opens on the root cause or
-on a component that calls it, directly or through others. Run: make bench-alarms
+Normal operation of PetShop (5-minute metrics of 80 components at two levels of traffic) is written as intake would
+write it and judged by the detector with its defaults; every episode of at least MEDIUM severity in it is a false alarm.
+A ticket is what the whole path makes of them: episodes of neighbouring services within its correlation time are one.
+
+The labelled incidents then follow the same normal operation, once at once and once after a month without telemetry
+(they were recorded months apart). An incident is detected when an episode of at least MEDIUM severity opens on the root
+cause or on a component that calls it, directly or through others. Run: make bench-alarms
 """
 
 import argparse

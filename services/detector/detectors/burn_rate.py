@@ -6,9 +6,9 @@ requests at the observed rate, so a start with a few failures does not page, and
 The last three evaluation windows must burn as well: the alert ends when the failures do, not a short window later.
 
 An objective that nobody declared is an assumption. A service that has always failed one request in ten (a lookup whose
-misses count as errors) breaks it from its first minute to its last, and no alert about that helps anybody: so against the
-assumed objective only failures beyond the usual share burn, and they must be several times as many. What is usual is what
-happened before the long window, and the first windows ever seen: a fault that lasts cannot become usual while it is judged.
+misses count as errors) breaks it from its first minute to its last, and no alert about that helps anybody: so against
+the assumed objective only failures beyond the usual share burn, and they must be several times as many. What is usual
+is what happened before the long window, and the first windows ever seen: a fault cannot become usual while it is judged.
 
 Source: Google, "The Site Reliability Workbook", chapter 5, table 5-8.
 """
@@ -176,10 +176,14 @@ def _plus(counts: tuple[float, float], *others: tuple[float, float]) -> tuple[fl
 
 
 def _usual(state: BurnRateState, number: int) -> tuple[float, float]:
-    """Share of bad requests before the long window of an alert, and its plausible upper edge (two standard errors)."""
+    """Share of bad requests before the long window of an alert, and its plausible upper edge.
+
+    Two standard errors, and three over the number of requests: what may be usual where none of them has failed yet
+    (Hanley and Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 1983).
+    """
     bad, total = _plus(state.before[number], *state.first)
     usual = bad / max(total, 1.0)
-    return usual, usual + 2.0 * math.sqrt(usual * (1.0 - usual) / max(total, 1.0))
+    return usual, usual + 2.0 * math.sqrt(usual * (1.0 - usual) / max(total, 1.0)) + 3.0 / max(total, 1.0)
 
 
 def _sums(state: BurnRateState, number: int, length_s: float, seen: RequestWindow) -> tuple[tuple[float, float], float]:

@@ -4,10 +4,10 @@ Two views have to agree on spans. The window's p95 or mean must stand out from i
 effect, and more requests than usual must be slower than the learned p95: a binomial test, which also works for three
 requests per window, where a p95 of its own means nothing. Gauges of latency have only the first view.
 
-How many requests are slow tells a fault from a moment. A machine that stands still for a second makes a fifth of a window's
-requests slow, of every service at once, and half of them stay as fast as ever; a process that has just started is some
-times slower for some windows until its caches are warm. So an episode stays LOW (context, no ticket) until it has lasted:
-two windows where most requests are slow four times or more, three where most are slow, four where some are.
+How many requests are slow tells a fault from a moment. A machine that stands still for a second makes a fifth of a
+window's requests slow, of every service at once, and half of them stay as fast as ever; a process that has just started
+is some times slower for a few windows, until its caches are warm. So an episode stays LOW (context, no ticket) until it
+has lasted: two windows where most requests are slow four times or more, three where most are slow, four where some are.
 """
 
 import math
