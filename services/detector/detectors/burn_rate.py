@@ -8,7 +8,7 @@ The last three evaluation windows must burn as well: the alert ends when the fai
 An objective that nobody declared is an assumption. A service that has always failed one request in ten (a lookup whose
 misses count as errors) breaks it from its first minute to its last, and no alert about that helps anybody: so against
 the assumed objective only failures beyond the usual share burn, and they must be several times as many. What is usual
-is what happened before the long window, and the first windows ever seen: a fault cannot become usual while it is judged.
+is what was before the long window, and the first windows ever seen: a fault cannot become usual while it is judged.
 
 Source: Google, "The Site Reliability Workbook", chapter 5, table 5-8.
 """
