@@ -67,6 +67,9 @@ bench-store: $(READY) ## Rows/s and query times of the SQLite stores
 bench-detection: $(READY) ## Detection quality on labelled data (PARAMEDIC_BENCH_DATA, default ../shared/bench)
 	@$(BIN)/python tests/bench/detection_quality.py
 
+bench-alarms: $(READY) ## False alarms in normal operation beside the recall of labelled incidents (PARAMEDIC_BENCH_DATA)
+	@$(BIN)/python -m tests.bench.false_alarms
+
 bench-rca: $(READY) ## Root-cause ranking quality on labelled data (PARAMEDIC_BENCH_DATA, default ../shared/bench)
 	@$(BIN)/python -m tests.bench.rca_quality
 

@@ -2,7 +2,8 @@
 
 The memory of 120 windows (10 minutes at 5 s) follows slow drift; a median bears a contaminated start-up of up to half
 of the windows. After a long gap the level may have drifted while the relative spread has not (PetShop: months between
-normal operation and incident): the next two windows give the new level, the spread is kept.
+normal operation and incident): the next two windows give the new level, the spread is kept. Where only one side hurts
+the calmer of the two is the level: a fault that begins in the second one must not become what is normal.
 """
 
 import math
@@ -25,6 +26,7 @@ class RobustLevel:
         reanchor: First values after a gap; None when there was none.
         middle: Median when it was last computed.
         spread: Robust standard deviation when it was last computed.
+        bad_is_high: Whether only high values hurt.
         unfitted: Values since then; the figures are computed anew when an eighth of the values is new.
     """
 
@@ -33,6 +35,7 @@ class RobustLevel:
     middle: float = 0.0
     spread: float = 0.0
     unfitted: int = 0
+    bad_is_high: bool = False
 
     def learn(self, value: float) -> None:
         """Add a normal value; NaN and infinite values teach nothing."""
@@ -41,7 +44,7 @@ class RobustLevel:
         if self.reanchor is not None:
             self.reanchor.append(value)
             if len(self.reanchor) >= REANCHOR_WINDOWS:
-                self._shift(statistics.median(self.reanchor))
+                self._shift(min(self.reanchor) if self.bad_is_high else statistics.median(self.reanchor))
             return
         self.values.append(value)
         if len(self.values) > MEMORY_WINDOWS:

@@ -26,6 +26,9 @@ _SUSPICIOUS_P: Final = 1e-3
 _SUSPICIOUS_SUM_P: Final = 1e-5
 _STRONG_P: Final = 1e-8
 _STRONG_ERRORS: Final = 5
+# Of a thousand requests 2 % are twenty users: certain, and no chance of a small sample.
+_SMALL_INCREASE: Final = 0.01
+_SMALL_INCREASE_ERRORS: Final = 10
 _LEAST_ERRORS: Final = 2
 _LEAST_SUM_ERRORS: Final = 4
 _LINGERING_INCREASE: Final = 0.015
@@ -80,7 +83,10 @@ class ErrorRatio:
         errors, requests = sum(e for e, _ in pairs), sum(n for _, n in pairs)
         p_sum = binomial_at_least(errors, requests, high)
         level = Level.NORMAL
-        if _is_effect(ratio, usual) and seen.errors >= _STRONG_ERRORS and p_now < _STRONG_P:
+        if p_now < _STRONG_P and (
+            (seen.errors >= _STRONG_ERRORS and _is_effect(ratio, usual))
+            or (seen.errors >= _SMALL_INCREASE_ERRORS and _is_effect(ratio, usual, _SMALL_INCREASE))
+        ):
             level = Level.STRONG
         elif (_is_effect(ratio, usual) and seen.errors >= _LEAST_ERRORS and p_now < _SUSPICIOUS_P) or (
             seen.errors >= 1
@@ -149,5 +155,5 @@ def usual_ratio(state: ErrorRatioState) -> tuple[float, float]:
     return usual, min(0.99, max(upper, _FLOOR_RATIO))
 
 
-def _is_effect(ratio: float, usual: float) -> bool:
-    return ratio >= usual + _LEAST_INCREASE and ratio >= _LEAST_FACTOR * usual
+def _is_effect(ratio: float, usual: float, increase: float = _LEAST_INCREASE) -> bool:
+    return ratio >= usual + increase and ratio >= _LEAST_FACTOR * usual

@@ -3,6 +3,11 @@
 Two views have to agree on spans. The window's p95 or mean must stand out from its recent values (median and MAD) by
 effect, and more requests than usual must be slower than the learned p95: a binomial test, which also works for three
 requests per window, where a p95 of its own means nothing. Gauges of latency have only the first view.
+
+How many requests are slow tells a fault from a moment. A machine that stands still for a second makes a fifth of a
+window's requests slow, of every service at once, and half of them stay as fast as ever; a process that has just started
+is some times slower for a few windows, until its caches are warm. So an episode stays LOW (context, no ticket) until it
+has lasted: two windows where most requests are slow four times or more, three where most are slow, four where some are.
 """
 
 import math
@@ -29,6 +34,9 @@ _LEAST_INCREASE_S: Final = 0.005  # below 5 ms a scheduler's hiccup is as large,
 _DEVIATIONS: Final = 4.0
 _SUSPICIOUS_P: Final = 1e-4
 _SUSPICIOUS_SUM_P: Final = 1e-6
+_PLAIN_FACTOR: Final = 4.0  # most requests this much slower: no cold cache, no stall
+_LASTING_MOST: Final = 3  # cold caches of the example shop's services are warm within 8 s, two windows
+_LASTING_SOME: Final = 4  # at a stall of 0.5 .. 2 s every 20 s four windows in a row are hit once in 500 windows
 _MEMORY: Final = 3
 _DECAY: Final = 0.99
 _START_WINDOWS: Final = 4
@@ -37,6 +45,12 @@ _LEAST_RELATIVE_SPREAD: Final = 0.08  # a bucket is 9 % wide: equal quantiles kn
 _GAUGE_EFFECT: Final = 1.5
 _GAUGE_DEVIATIONS: Final = 5.0
 _GAUGE_OVER_PAST: Final = 1.15  # latency gauges have heavy tails: beyond everything normal in memory, and then some
+# A stall of seconds moves the p95 of a window of seconds, not that of minutes: one such window is enough when it is far
+# outside of all that was normal.
+_LONG_WINDOW_S: Final = 60.0
+_STRONG_EFFECT: Final = 2.5
+_STRONG_OVER_PAST: Final = 2.0
+_STRONG_REQUESTS: Final = 50.0
 _MAX_DISPERSION: Final = 10.0
 
 
@@ -51,14 +65,16 @@ class LatencyState:
         dispersion: How much more the slow share varies than independent requests would, at least 1.
         recent: (slow, all) requests of every recent window.
         seen_windows: Normal windows with a histogram.
+        slow_run: Windows in a row that were slow, of those with a histogram.
     """
 
-    level: RobustLevel = field(default_factory=RobustLevel)
-    mean: RobustLevel = field(default_factory=RobustLevel)
+    level: RobustLevel = field(default_factory=lambda: RobustLevel(bad_is_high=True))
+    mean: RobustLevel = field(default_factory=lambda: RobustLevel(bad_is_high=True))
     histogram: FloatArray = field(default_factory=lambda: np.zeros(BUCKETS))
     dispersion: float = 1.0
     recent: list[tuple[float, float]] = field(default_factory=list)
     seen_windows: int = 0
+    slow_run: int = 0
 
 
 @DETECTORS.register("latency")
@@ -70,7 +86,7 @@ class Latency:
     signals: ClassVar[frozenset[Signal]] = frozenset({Signal.LATENCY})
     least_windows: ClassVar[int] = 6
     open_after: ClassVar[int] = 2  # one stalled window (a collector's pause, a starved machine) is no incident
-    close_after: ClassVar[int] = 3
+    close_after: ClassVar[int] = 2  # simulated faults closed 12 s after their end instead of 17, and none flapped
     knows_warmup: ClassVar[bool] = False
     state_type = LatencyState
 
@@ -110,6 +126,8 @@ class Latency:
     def note(self, state: LatencyState, seen: RequestWindow) -> None:
         """Remember the window's slow requests, normal or not."""
         if seen.histogram is not None and state.seen_windows:
+            if seen.requests:
+                state.slow_run = state.slow_run + 1 if _stands_out(state, seen) else 0
             state.recent.append((slow_requests(state, seen.histogram)[0], seen.requests))
             del state.recent[: -(_MEMORY - 1)]
 
@@ -133,18 +151,31 @@ def _memory_of(state: LatencyState) -> float:
 
 def _spans_level(state: LatencyState, seen: RequestWindow) -> tuple[Level, float]:
     assert seen.histogram is not None
+    lingers = any(_exceeds(value, level, _LINGERING_EFFECT, 2.0) for value, level in _views(state, seen))
+    if not lingers:
+        return Level.NORMAL, 1.0
     slow, usual = slow_requests(state, seen.histogram)
     dispersion = min(max(1.0, state.dispersion), _MAX_DISPERSION)
     p_now = binomial_at_least(slow, seen.requests, usual, dispersion)
     pairs = [*state.recent, (slow, seen.requests)]
     p_sum = binomial_at_least(sum(s for s, _ in pairs), sum(n for _, n in pairs), usual, dispersion)
     surprising = p_now < _SUSPICIOUS_P or (p_sum < _SUSPICIOUS_SUM_P and p_now < 0.05)
-    stands_out = any(_exceeds(value, level, _EFFECT, _DEVIATIONS) for value, level in _views(state, seen))
-    if surprising and stands_out:
+    if surprising and _stands_out(state, seen):
         return Level.SUSPICIOUS, min(p_now, p_sum)
-    if p_now < 0.01 and any(_exceeds(value, level, _LINGERING_EFFECT, 2.0) for value, level in _views(state, seen)):
-        return Level.LINGERING, p_now
-    return Level.NORMAL, 1.0
+    return (Level.LINGERING, p_now) if p_now < 0.01 else (Level.NORMAL, 1.0)
+
+
+def _stands_out(state: LatencyState, seen: RequestWindow) -> bool:
+    return any(_exceeds(value, level, _EFFECT, _DEVIATIONS) for value, level in _views(state, seen))
+
+
+def _has_lasted(state: LatencyState, histogram: FloatArray) -> bool:
+    """Whether it is more than a moment: judged by how many of the requests are slow, and for how long."""
+    usual = quantile_s(state.histogram, 0.5)
+    factor = quantile_s(histogram, 0.5) / usual if usual > 0 else math.inf
+    if factor >= _PLAIN_FACTOR:
+        return True
+    return state.slow_run + 1 >= (_LASTING_MOST if factor >= _EFFECT else _LASTING_SOME)
 
 
 def _gauge_level(state: LatencyState, seen: RequestWindow) -> tuple[Level, float]:
@@ -153,7 +184,15 @@ def _gauge_level(state: LatencyState, seen: RequestWindow) -> tuple[Level, float
     middle, spread, _, _ = state.level.band(least_relative=_LEAST_RELATIVE_SPREAD)
     deviation = (seen.latency - middle) / spread
     p = 10.0 ** -min(16.0, max(0.0, deviation))  # an order of magnitude a deviation: gauges have no exact test
-    beyond_past = seen.latency > _GAUGE_OVER_PAST * max(state.level.values)
+    most = max(state.level.values)
+    beyond_past = seen.latency > _GAUGE_OVER_PAST * most
+    if (
+        seen.seconds >= _LONG_WINDOW_S
+        and seen.requests >= _STRONG_REQUESTS
+        and seen.latency > _STRONG_OVER_PAST * most
+        and _exceeds(seen.latency, state.level, _STRONG_EFFECT, 2 * _GAUGE_DEVIATIONS)
+    ):
+        return Level.STRONG, p
     if _exceeds(seen.latency, state.level, _GAUGE_EFFECT, _GAUGE_DEVIATIONS) and beyond_past:
         return Level.SUSPICIOUS, p
     if _exceeds(seen.latency, state.level, _LINGERING_EFFECT, 3.0):
@@ -191,9 +230,11 @@ def _finding(state: LatencyState, seen: RequestWindow, level: Level, p: float) -
         factor = max(factor, seen.mean / mean_middle if mean_middle > 0 else math.inf)
     if level >= Level.SUSPICIOUS and unit == "s" and seen.latency - middle < _LEAST_INCREASE_S:
         level = Level.LINGERING
+    severity = _severity(factor, seen.latency if unit == "s" else 0.0)
     contributions = [Contribution(feature=statistic, value=seen.latency, share=0.5)]
     if seen.histogram is not None:
         slow, _ = slow_requests(state, seen.histogram)
+        severity = severity if _has_lasted(state, seen.histogram) else Severity.LOW
         contributions.append(
             Contribution(feature="slow_request_ratio", value=slow / max(seen.requests, 1.0), share=0.5)
         )
@@ -203,7 +244,7 @@ def _finding(state: LatencyState, seen: RequestWindow, level: Level, p: float) -
         metric=seen.names.latency,
         statistic=statistic,
         unit=unit,
-        severity=_severity(factor, seen.latency if unit == "s" else 0.0),
+        severity=severity,
         score=score_of(p),
         observed=seen.latency,
         expected=middle,

@@ -1,7 +1,9 @@
 """Many more or far fewer requests than usual: a Poisson test whose overdispersion is learned.
 
 Requests come in sessions, so counts vary more than a Poisson count does; the learned variance over the mean scales the
-test. The number must also double or fall below two fifths: a statistically certain surge of 20 % is business.
+test. The number must also double or fall below two fifths: a statistically certain surge of 20 % is business. And it
+must leave what the service did before: work that comes in campaigns (a queue's consumer that rests for half of the day)
+has a median that says little, so a surge goes beyond all of its recent normal windows and a drop below nearly all.
 """
 
 import math
@@ -26,6 +28,8 @@ _P: Final = 1e-5
 _LINGERING_P: Final = 0.01
 _MEMORY: Final = 3
 _LEAST_DISPERSION: Final = 1.5  # sessions of two or three requests; seen on every workload with users
+_OVER_PAST: Final = 1.15  # as latency gauges: beyond everything normal in memory, and then some
+_START_SHARE: Final = 0.05  # of the memory that may be the first requests of a start, lower than all that follows
 
 
 @dataclass(slots=True)
@@ -84,6 +88,8 @@ class Traffic:
             else poisson_at_most(together, expected_together, dispersion)
         )
         level = _level(rate, sum(rates) / len(rates), usual, p, p_sum)
+        if level is Level.SUSPICIOUS and not _leaves_past(state, rate):
+            level = Level.LINGERING
         return () if level is Level.NORMAL else (_finding(seen, level, usual, dispersion, min(p, p_sum)),)
 
     def learn(self, state: TrafficState, seen: RequestWindow) -> None:
@@ -102,10 +108,18 @@ class Traffic:
 
 
 def usual_rate(state: TrafficState, seconds: float) -> tuple[float, float]:
-    """Usual requests per second, and variance over mean of the counts of such windows."""
+    """Usual requests per second, 0 for who mostly rests, and variance over mean of the counts of such windows."""
     usual = state.rates.middle
     counts_spread, expected = state.rates.spread * seconds, usual * seconds
     return usual, max(_LEAST_DISPERSION, counts_spread**2 / expected if expected > 0 else 1.0)
+
+
+def _leaves_past(state: TrafficState, rate: float) -> bool:
+    """Whether the recent normal windows hold nothing like it."""
+    past = sorted(state.rates.values)
+    if rate > state.rates.middle:
+        return rate > _OVER_PAST * past[-1]
+    return rate < past[int(_START_SHARE * len(past))]
 
 
 def _level(rate: float, mean_rate: float, usual: float, p: float, p_sum: float) -> Level:
@@ -118,9 +132,12 @@ def _level(rate: float, mean_rate: float, usual: float, p: float, p_sum: float) 
     return Level.NORMAL
 
 
-def _severity(rate: float, usual: float) -> Severity:
+def _severity(rate: float, usual: float, rate_sigma: float) -> Severity:
+    """By effect; that a surge is three times the usual must be certain (two standard errors) and not luck."""
+    if usual <= 0.0:
+        return Severity.LOW  # times nothing: who mostly rests has begun to work
     if rate > usual:
-        return Severity.MEDIUM if rate >= _MEDIUM_SURGE * usual else Severity.LOW
+        return Severity.MEDIUM if rate - 2.0 * rate_sigma >= _MEDIUM_SURGE * usual else Severity.LOW
     return Severity.HIGH if rate == 0 else Severity.MEDIUM
 
 
@@ -134,7 +151,7 @@ def _finding(seen: RequestWindow, level: Level, usual: float, dispersion: float,
         metric=seen.names.traffic,
         statistic="rate",
         unit="{request}/s",
-        severity=_severity(rate, usual),
+        severity=_severity(rate, usual, math.sqrt(dispersion * rate / seen.seconds)),
         score=score_of(p),
         observed=rate,
         expected=usual,

@@ -2,7 +2,9 @@
 
 gateway calls catalog, cart and checkout; checkout calls cart, inventory and payments; payments calls bank, which sends
 nothing itself. Requests arrive as a Poisson process of sessions, start-up included: caches are cold and memory grows
-for twenty seconds. Faults begin and end at given seconds.
+for twenty seconds. Faults begin and end at given seconds. What a real platform does on a quiet day can be asked for as
+well: a machine that stands still for a moment, a restart with cold caches, a drained queue, another mix of requests, a
+burst of users.
 """
 
 import zlib
@@ -50,11 +52,12 @@ class Fault:
     """Something that goes wrong between two moments (seconds since BEGIN).
 
     Attributes:
-        kind: slow, errors, leak, hang, surge, silence, throw.
-        service: Where.
+        kind: slow, errors, leak, hang, surge, silence, throw; stall (nobody computes anything until it ends), restart
+            (a new instance whose caches are cold), drain (waiting work adds to every request, less and less), mix.
+        service: Where; "*" for the whole machine.
         since_s: When it begins.
         until_s: When it ends.
-        size: Factor, ratio, or bytes per second.
+        size: Factor, ratio, or bytes per second; of a drain seconds, of a mix the share of checkouts.
     """
 
     kind: str
@@ -142,8 +145,13 @@ class Shop:
             own_s *= 3.0  # cold caches
         if slow := self._fault("slow", service, at_s):
             own_s *= slow.size
+        if cold := self._fault("restart", service, at_s):
+            own_s *= cold.size
+        if drain := self._fault("drain", service, at_s):
+            own_s += drain.size * (drain.until_s - at_s) / (drain.until_s - drain.since_s)
         if hang := self._fault("hang", service, at_s):
             own_s = hang.size
+        own_s = self._with_stalls(at_s, own_s)
         errors = self._fault("errors", service, at_s) or self._fault("throw", service, at_s)
         failed = bool(self.chance.random() < (errors.size if errors else self.base_error_ratio))
         span_id, total_s = self.chance.bytes(8), own_s
@@ -151,7 +159,10 @@ class Shop:
             return own_s, failed or hang is not None
         calls = CALLS.get(service, ())
         if service == "gateway":
-            calls = (calls[int(self.chance.choice(3, p=[0.6, 0.25, 0.15]))],)
+            mix = self._fault("mix", service, at_s)
+            checkouts = mix.size if mix else 0.15
+            rest = (1.0 - checkouts) / 0.85
+            calls = (calls[int(self.chance.choice(3, p=[0.6 * rest, 0.25 * rest, checkouts]))],)
         for peer, share in calls:
             if service != "gateway" and self.chance.random() > share:
                 continue
@@ -183,6 +194,13 @@ class Shop:
         logs.setdefault((service, end), []).extend(lines)
         return total_s, failed
 
+    def _with_stalls(self, at_s: float, own_s: float) -> float:
+        """Work that a standing machine interrupts goes on when the machine does."""
+        for stall in self.faults:
+            if stall.kind == "stall" and stall.since_s < at_s + own_s and at_s < stall.until_s:
+                own_s += stall.until_s - max(at_s, stall.since_s)
+        return own_s
+
     def _ns(self, second: float) -> int:
         return ns_from_utc(BEGIN) + int(second * 1e9)
 
@@ -210,20 +228,25 @@ class Shop:
             peer=peer,
         )
 
+    def _instance(self, service: str, observed: datetime) -> str:
+        restarts = [f for f in self.faults if f.kind == "restart" and f.service == service]
+        number = 1 + sum(BEGIN + timedelta(seconds=f.since_s) <= observed for f in restarts)
+        return f"{service}-{number}"
+
     def _span_batch(self, service: str, rows: Sequence[SpanIn], observed: datetime) -> Record:
-        builder = SpanBatchBuilder(service, {"service.instance.id": f"{service}-1"}, observed)
+        builder = SpanBatchBuilder(service, {"service.instance.id": self._instance(service, observed)}, observed)
         for row in rows:
             builder.add(row)
         return builder.build()[0]
 
     def _log_batch(self, service: str, rows: Sequence[LogIn], observed: datetime) -> Record:
-        builder = LogBatchBuilder(service, {"service.instance.id": f"{service}-1"}, observed)
+        builder = LogBatchBuilder(service, {"service.instance.id": self._instance(service, observed)}, observed)
         for row in rows:
             builder.add(row)
         return builder.build()[0]
 
     def _metric_batch(self, service: str, second: float, observed: datetime) -> Record:
-        builder = MetricBatchBuilder(service, {"service.instance.id": f"{service}-1"}, observed)
+        builder = MetricBatchBuilder(service, {"service.instance.id": self._instance(service, observed)}, observed)
         at_ns, normal = self._ns(second), self.chance.normal
         memory = 70e6 + 40e6 * min(1.0, second / 20.0) + 5e4 * second * 0.2 + 2e5 * abs(normal())
         for fault in self.faults:

@@ -135,3 +135,22 @@ def test_a_series_is_bounded_by_the_limit_that_is_named_alike() -> None:
     assert of("worker_pool.utilization", "1") == 1.0
     assert of("CpuUsageRate(%)") == 100.0
     assert np.isnan(of("worker_pool.queue_depth"))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_queue_that_only_grows_is_a_pattern_that_precedes_failure(seed: int) -> None:
+    def queue(second: float, chance: np.random.Generator) -> float:
+        return 3.0 + float(chance.uniform(0.0, 1.0)) + max(0.0, second - 100.0) * 0.8
+
+    found = judge(queue, points=60, seed=seed, metric="worker_pool.queue_depth", limit=200.0)
+    assert found
+    assert found[0][0] <= 100 + 45
+    assert found[0][1].observed < 200.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_queue_that_fills_and_drains_is_none(seed: int) -> None:
+    def queue(second: float, chance: np.random.Generator) -> float:
+        return float(chance.poisson(20.0 + 15.0 * np.sin(second / 40.0)))
+
+    assert judge(queue, points=240, seed=seed, metric="worker_pool.queue_depth", limit=200.0) == []
