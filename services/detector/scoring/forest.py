@@ -1,8 +1,8 @@
 """Isolation forest: how few random cuts set a row apart from the rest; 1 is anomalous, 0 is ordinary.
 
 Trees lie in perfect-heap arrays (children of node i are 2i + 1 and 2i + 2) and are all of one depth, so a row costs
-`trees` short walks without a Python object and without a branch that depends on it: FOREST_US us a row at any batch
-size, against 5 ms for one row in scikit-learn. A leaf above the bottom goes on as cuts that send every row left.
+`trees` short walks without a Python object and without a branch that depends on it, at any batch size;
+scikit-learn takes 5 ms for one row. A leaf above the bottom goes on as cuts that send every row left.
 
 Source: Liu, Ting and Zhou, "Isolation Forest", ICDM 2008. scikit-learn's IsolationForest is the reference:
 `Forest.from_sklearn` scores like its `-score_samples` to 1e-12.
