@@ -44,6 +44,8 @@ class Subject:
     """What one detector knows of one subject.
 
     Attributes:
+        detector: Name of the detector.
+        key: Which subject of the detector.
         service: service.name.
         first_ns: Event time of its first observation.
         last_ns: End of the newest one.
@@ -53,6 +55,8 @@ class Subject:
         episodes: Suspected and open episodes by signal key.
     """
 
+    detector: str
+    key: str
     service: str
     first_ns: int
     last_ns: int
@@ -99,28 +103,33 @@ class Engine:
         self, detector: Detector[Any, Any], key: str, seen: Observation, *, peer: str = ""
     ) -> list[AnomalyDetected]:
         """Let a detector see one observation of a subject; the anomalies to emit, in order."""
-        subject = self._subject(detector, key, seen)
+        subject = self._subjects[detector.name].get(key) or self._new_subject(detector, key, seen)
         findings: Sequence[Finding] = ()
-        warm = seen.end_ns - subject.first_ns >= self._warmup_ns and subject.learned >= detector.least_windows
+        end_ns = seen.end_ns
+        warm = end_ns - subject.first_ns >= self._warmup_ns and subject.learned >= detector.least_windows
         if warm or detector.knows_warmup:
             findings = detector.judge(subject.state, seen)
         emitted: list[AnomalyDetected] = []
-        if subject.episodes or any(finding.level >= Level.SUSPICIOUS for finding in findings):
+        if subject.episodes or (findings and any(finding.level >= Level.SUSPICIOUS for finding in findings)):
             emitted = self._take(detector, subject, findings, seen, peer)
         self._learn(detector, subject, seen)
         detector.note(subject.state, seen)
-        subject.last_ns = max(subject.last_ns, seen.end_ns)
+        if end_ns > subject.last_ns:
+            subject.last_ns = end_ns
         return emitted
 
-    def _subject(self, detector: Detector[Any, Any], key: str, seen: Observation) -> Subject:
+    def _new_subject(self, detector: Detector[Any, Any], key: str, seen: Observation) -> Subject:
         subjects = self._subjects[detector.name]
-        subject = subjects.get(key)
-        if subject is None:
-            if len(subjects) >= _MAX_SUBJECTS:
-                self._forget(subjects, seen.end_ns)
-            subject = subjects[key] = Subject(
-                service=seen.service, first_ns=seen.start_ns, last_ns=seen.end_ns, state=detector.new_state()
-            )
+        if len(subjects) >= _MAX_SUBJECTS:
+            self._forget(subjects, seen.end_ns)
+        subject = subjects[key] = Subject(
+            detector=detector.name,
+            key=key,
+            service=seen.service,
+            first_ns=seen.start_ns,
+            last_ns=seen.end_ns,
+            state=detector.new_state(),
+        )
         return subject
 
     def _take(
@@ -192,9 +201,13 @@ class Engine:
                     emitted.append(anomaly)
         return emitted
 
-    def is_active(self, service: str) -> bool:
-        """Whether a suspected or open episode of the service is known in this partition."""
-        return service in self._active
+    def followed(self, service: str, detectors: Iterable[Detector[Any, Any]]) -> frozenset[str]:
+        """Keys of a service's subjects with a suspected or open episode of one of the detectors."""
+        active = self._active.get(service)
+        if not active:
+            return frozenset()
+        names = {detector.name for detector in detectors}
+        return frozenset(subject.key for subject in active.values() if subject.detector in names)
 
     def _forget(self, subjects: dict[str, Subject], now_ns: int) -> None:
         stale = [key for key, s in subjects.items() if not s.episodes and now_ns - s.last_ns > _FORGET_NS]
@@ -229,6 +242,8 @@ class Engine:
         for name, detector in self._detectors.items():
             for key, s in stored.get(name, {}).items():
                 subject = Subject(
+                    detector=name,
+                    key=key,
                     service=s.service,
                     first_ns=s.first_ns,
                     last_ns=s.last_ns,

@@ -57,7 +57,7 @@ class InstanceVectors:
         name = shape.entries[0].series.attributes.get(INSTANCE, "") if shape.entries else ""
         instance = self._instance(service, name)
         index, times, values = columns
-        grids, inverse = np.unique(times // _GRID_NS, return_inverse=True)
+        grids, inverse = _grids(times)
         first_new = int(np.searchsorted(grids, instance.last_grid, side="right"))
         if first_new == len(grids):
             return []
@@ -83,6 +83,15 @@ class InstanceVectors:
             del self._instances[next(iter(self._instances))]
         self._instances[key] = instance
         return instance
+
+
+def _grids(times: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """(grid of each moment in order, position of each point's); most exports are of one moment: no need to sort."""
+    grid = times // _GRID_NS
+    if (grid == grid[0]).all():
+        return grid[:1], np.zeros(len(grid), np.int64)
+    grids, inverse = np.unique(grid, return_inverse=True)
+    return grids, inverse
 
 
 def _observe(instance: _Instance, entries: Sequence[Entry]) -> None:

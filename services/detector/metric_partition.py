@@ -132,16 +132,21 @@ class MetricPartition:
         return frozenset(gaps)
 
     def _keep_limits(self, batch: MetricBatch, shape: Shape, columns: MetricColumns) -> None:
+        if not shape.has_limits:
+            return
+        instance = _instance_key(batch)
         for row in np.flatnonzero(shape.limits[columns.index] & np.isfinite(columns.values)):
-            entry = shape.entries[int(columns.index[row])]
+            entry, value = shape.entries[int(columns.index[row])], float(columns.values[row])
+            if self.memory.catalog.is_limit_known(instance, entry, value):
+                continue
             limit = Limit(
                 metric=entry.series.metric,
                 unit=entry.series.unit,
                 resource=entry.series.kind.resource,
                 attributes={k: v for k, v in entry.series.attributes.items() if k != INSTANCE},
-                value=float(columns.values[row]),
+                value=value,
             )
-            self.memory.catalog.set_limit(_instance_key(batch), entry.key, limit)
+            self.memory.catalog.set_limit(instance, entry.key, limit)
 
     def _judge_points(
         self, batch: MetricBatch, shape: Shape, columns: MetricColumns, judged_ns: Int64Array
@@ -164,10 +169,10 @@ class MetricPartition:
 
     def _followed(self, service: str, shape: Shape) -> npt.NDArray[np.bool_]:
         """Series whose scores matter beyond an onset: they have an episode."""
-        if not self.engine.is_active(service):
+        keys = self.engine.followed(service, self._scores)
+        if not keys:
             return np.zeros(len(shape.entries), np.bool_)
-        has = [any(self.engine.has_episode(d, entry.key) for d in self._scores) for entry in shape.entries]
-        return np.array(has, np.bool_)
+        return np.array([entry.key in keys for entry in shape.entries], np.bool_)
 
     def _judge_gauge(self, instance: str, entry: Entry, at_ns: int, value: float) -> list[AnomalyDetected]:
         gauge = GaugePoint(
@@ -208,7 +213,7 @@ class MetricPartition:
         if not shape.plans or self._has_spans(service):
             return []
         emitted: list[AnomalyDetected] = []
-        for at_ns, values in _moments(columns, before):
+        for at_ns, values in _moments(columns, shape.planned, before):
             for plan in shape.plans:
                 main = next(p for p in (plan.share, plan.requests, plan.latency) if p >= 0)
                 interval_s = shape.entries[main].timing.interval_s
@@ -269,10 +274,12 @@ def _extents(columns: MetricColumns) -> list[tuple[int, int, int, int]]:
     return list(zip(index[starts].tolist(), firsts.tolist(), lasts.tolist(), counts.tolist(), strict=True))
 
 
-def _moments(columns: MetricColumns, before: Int64Array) -> list[tuple[int, dict[int, float]]]:
-    """Values by series position at each moment, in order of time; late and repeated points are left out."""
+def _moments(
+    columns: MetricColumns, planned: npt.NDArray[np.bool_], before: Int64Array
+) -> list[tuple[int, dict[int, float]]]:
+    """Values of planned series by position at each moment, in order of time, but for late and repeated points."""
     found: dict[int, dict[int, float]] = {}
-    fresh = np.flatnonzero(columns.times > before[columns.index])
+    fresh = np.flatnonzero((columns.times > before[columns.index]) & planned[columns.index])
     rows = zip(
         columns.times[fresh].tolist(), columns.index[fresh].tolist(), columns.values[fresh].tolist(), strict=True
     )

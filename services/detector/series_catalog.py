@@ -97,6 +97,11 @@ class SeriesCatalog:
             known[key] = limit
             self.limit_version += 1
 
+    def is_limit_known(self, instance: str, entry: Entry, value: float) -> bool:
+        """Whether an instance said the same of a limit before, as it does with nearly every export."""
+        known = self.limits.get(instance, {}).get(entry.key)
+        return known is not None and known.value == value and known.unit == entry.series.unit
+
     def limit_of(self, instance: str, entry: Entry) -> float:
         """The limit of a series of an instance, NaN when unknown."""
         if entry.limit_version != self.limit_version:
@@ -124,6 +129,8 @@ class Shape:
         entries: In the order of the batch's series.
         watched: Which of them gauge detectors see.
         limits: Which of them are limits.
+        has_limits: Whether any is.
+        planned: Which of them a plan reads.
         plans: Which of them together tell of requests.
         slots: Their slots in the series bank, while `slots_of` is the bank's number of evictions.
         slots_of: See `slots`.
@@ -132,6 +139,8 @@ class Shape:
     entries: tuple[Entry, ...]
     watched: npt.NDArray[np.bool_]
     limits: npt.NDArray[np.bool_]
+    has_limits: bool
+    planned: npt.NDArray[np.bool_]
     plans: tuple[RequestPlan, ...]
     slots: npt.NDArray[np.int32]
     slots_of: int = -1
@@ -162,15 +171,20 @@ class ShapeCache:
 
     def _resolve(self, service: str, instance: str, series: Sequence[MetricSeries]) -> Shape:
         entries = tuple(self._make(service, instance, one) for one in series)
+        plans = request_plans(
+            [entry.group for entry in entries],
+            [entry.series for entry in entries],
+            [entry.key for entry in entries],
+        )
+        read = {position for plan in plans for position in (plan.share, plan.requests, plan.latency)}
+        limits = np.array([entry.series.kind.is_limit for entry in entries], np.bool_)
         return Shape(
             entries=entries,
             watched=np.array([entry.is_watched for entry in entries], np.bool_),
-            limits=np.array([entry.series.kind.is_limit for entry in entries], np.bool_),
-            plans=request_plans(
-                [entry.group for entry in entries],
-                [entry.series for entry in entries],
-                [entry.key for entry in entries],
-            ),
+            limits=limits,
+            has_limits=bool(limits.any()),
+            planned=np.array([position in read for position in range(len(entries))], np.bool_),
+            plans=plans,
             slots=np.zeros(len(entries), np.int32),
         )
 

@@ -1,6 +1,8 @@
 """Points/s of the detector through its real path: columnar Avro batches in, scores and anomalies out.
 
-(a) decode + handler in this process; (b) the Faust worker as a process of its own on the embedded broker.
+(a) decode + handler in this process; (b) the Faust worker as a process of its own on the embedded broker; (c) the
+peer: the same messages through a bare confluent-kafka consumer that decodes them and does nothing else; (d) one service
+with 5,000 series. CPU seconds tell more than points/s on a machine that is shared.
 Run: python tests/bench/detector_pipeline.py [--seconds 20] [--services 40] [--series 50] [--points 10]
 """
 
@@ -113,8 +115,7 @@ def in_process(arguments: argparse.Namespace) -> None:
         codec=codec,
     )
     detector = handler(settings, platform)
-    rounds = max(2, 200_000 // (arguments.services * arguments.series * arguments.points))
-    messages = encoded(arguments, 10_000 // (arguments.series * arguments.points) + 3 * rounds)
+    messages = encoded(arguments, arguments.rounds)
     offsets: dict[int, int] = {}
 
     def run(some: list[tuple[int, str, bytes]]) -> tuple[int, float, float]:
@@ -136,8 +137,7 @@ def in_process(arguments: argparse.Namespace) -> None:
 
 def through_faust(arguments: argparse.Namespace) -> None:
     """Send through the embedded broker to a worker process; the clock runs from its first to its last message."""
-    rounds = max(2, int(300_000 * arguments.seconds / 20) // (arguments.services * arguments.series * arguments.points))
-    messages = encoded(arguments, rounds)
+    messages = encoded(arguments, arguments.rounds)
     with tempfile.TemporaryDirectory() as folder, EmbeddedBroker() as embedded:
         write_address(Path(folder) / "broker.address", embedded.bootstrap)
         environment = {**os.environ, "PARAMEDIC_DATA_DIR": folder, "PARAMEDIC_BROKER": "embedded"}
@@ -145,10 +145,12 @@ def through_faust(arguments: argparse.Namespace) -> None:
             [sys.executable, "-m", "services.detector"], env=environment, stderr=subprocess.DEVNULL
         ) as worker:
             try:
-                measure(worker, KafkaBroker(embedded.bootstrap), messages, arguments)
+                worker_s = measure(worker, KafkaBroker(embedded.bootstrap), messages, arguments)
             finally:
                 worker.terminate()
                 worker.wait(30)
+        peer_s = peer(KafkaBroker(embedded.bootstrap), messages, arguments)
+    print(f"  judging costs {worker_s / peer_s:.1f} times the CPU of reading and decoding alone", flush=True)
 
 
 def measure(
@@ -156,8 +158,8 @@ def measure(
     broker: KafkaBroker,
     messages: list[tuple[int, str, bytes]],
     arguments: argparse.Namespace,
-) -> None:
-    """Send a quarter to warm up, then the rest, and wait until each part is judged."""
+) -> float:
+    """Send a quarter to warm up, then the rest, and wait until each part is judged; CPU seconds a point."""
     health = Path(worker_folder(worker)) / "run" / "detector.json"
     wait_until(lambda: '"ready"' in fetched(health, "readyz"), 60, "the worker is ready")
     process = psutil.Process(worker.pid)
@@ -177,8 +179,35 @@ def measure(
         wait_until(lambda: judged(health) >= sent, 300, "all is judged")  # noqa: B023 - called before `sent` changes
         wall_s, after = time.perf_counter() - began_s, process.cpu_times()
     cpu_s = after.user + after.system - before.user - before.system
-    report("Faust worker", sum(count for count, _, _ in messages[warm:]), wall_s, cpu_s, arguments)
+    points = sum(count for count, _, _ in messages[warm:])
+    report("Faust worker", points, wall_s, cpu_s, arguments)
     print(f"  worker memory {process.memory_info().rss / 1e6:.0f} MB")
+    return cpu_s / points
+
+
+def peer(broker: KafkaBroker, messages: list[tuple[int, str, bytes]], arguments: argparse.Namespace) -> float:
+    """Read and decode the same messages; CPU seconds a point while it does, the embedded broker's among them."""
+    consumer, codec = broker.consumer("bench-peer", [TELEMETRY_METRICS], from_beginning=False), Codec()
+    wait_until(lambda: not consumer.poll(1, 0.01) and bool(consumer.assignment()), 60, "the peer is assigned")
+    producer = broker.producer()
+    points, wall_s, cpu_s = 0, 0.0, 0.0
+    for start in range(0, len(messages), 500):
+        part = messages[start : start + 500]
+        for _, service, payload in part:
+            producer.send(TELEMETRY_METRICS, key=service.encode(), value=payload)
+        producer.flush()
+        began_s, began_cpu_s, read = time.perf_counter(), time.process_time(), 0
+        while read < len(part):
+            for message in consumer.poll(1_000, 1.0):
+                codec.decode(TELEMETRY_METRICS, message.value)
+                read += 1
+        wall_s += time.perf_counter() - began_s
+        cpu_s += time.process_time() - began_cpu_s
+        points += sum(count for count, _, _ in part)
+    consumer.close()
+    producer.close()
+    report("bare consumer, decoding only", points, wall_s, cpu_s, arguments)
+    return cpu_s / points
 
 
 def worker_folder(worker: "subprocess.Popen[bytes]") -> str:
@@ -218,12 +247,21 @@ def wait_until(condition: "object", timeout_s: float, what: str) -> None:
 
 def report(name: str, points: int, wall_s: float, cpu_s: float, arguments: argparse.Namespace) -> None:
     """Print one line of figures."""
-    series = arguments.services * arguments.series
+    series, a_message = arguments.services * arguments.series, arguments.series * arguments.points
     print(
-        f"{name}: {points / wall_s:,.0f} points/s, {series:,} series, {points:,} points of "
-        f"{arguments.series * arguments.points} a message in {wall_s:.2f} s, CPU {cpu_s / points * 1e6:.1f} us/point",
+        f"{name}: {points / wall_s:,.0f} points/s, {points / cpu_s:,.0f} per CPU second; {series:,} series, "
+        f"{points:,} points in {points // a_message:,} messages of {a_message}, {wall_s:.2f} s, "
+        f"CPU {cpu_s / points * 1e6:.1f} s per million points",
         flush=True,
     )
+
+
+def one_large_service(arguments: argparse.Namespace) -> None:
+    """A service with 5,000 series in every message: what it takes in time and memory."""
+    large = argparse.Namespace(**{**vars(arguments), "services": 1, "series": 5_000, "points": 1, "rounds": 120})
+    before = psutil.Process().memory_info().rss
+    in_process(large)
+    print(f"  5,000 series of one service: {(psutil.Process().memory_info().rss - before) / 1e6:.0f} MB more")
 
 
 def main() -> None:
@@ -233,12 +271,16 @@ def main() -> None:
     parser.add_argument("--services", type=int, default=40)
     parser.add_argument("--series", type=int, default=50)
     parser.add_argument("--points", type=int, default=10)
-    parser.add_argument("--only", choices=("handler", "faust"))
+    parser.add_argument("--only", choices=("handler", "faust", "large"))
     arguments = parser.parse_args()
-    if arguments.only != "faust":
+    points = arguments.services * arguments.series * arguments.points
+    arguments.rounds = max(8, int(600_000 * arguments.seconds / 20) // points)
+    if arguments.only in (None, "handler"):
         in_process(arguments)
-    if arguments.only != "handler":
+    if arguments.only in (None, "faust"):
         through_faust(arguments)
+    if arguments.only in (None, "large"):
+        one_large_service(arguments)
 
 
 if __name__ == "__main__":

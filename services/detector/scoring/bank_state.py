@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from services.detector.scoring.forest import LEAF, NODES, TREES
+from services.detector.scoring.forest import CUTS, LEAVES, TREES
 from services.detector.scoring.local_variance import WINDOW_POINTS
 from services.detector.scoring.running import WINDOW_PEAKS
 from services.detector.scoring.seasonal import BINS, PROFILES, VALUES
@@ -67,6 +67,8 @@ class SlotArrays(NamedTuple):
     profile_values: npt.NDArray[np.float32]
     profile_counts: npt.NDArray[np.int16]
     profile_ns: npt.NDArray[np.int64]
+    profile_known: npt.NDArray[np.float64]
+    profile_known_bin: npt.NDArray[np.int64]
     recent: npt.NDArray[np.float32]
     peaks: npt.NDArray[np.float32]
     peak_order: npt.NDArray[np.int64]
@@ -94,6 +96,8 @@ def new_slots(count: int) -> SlotArrays:
         profile_values=np.zeros((count, VALUES), np.float32),
         profile_counts=np.zeros((count, BINS), np.int16),
         profile_ns=np.zeros((count, PROFILES), np.int64),
+        profile_known=np.zeros((count, PROFILES), np.float64),
+        profile_known_bin=np.zeros((count, PROFILES), np.int64),
         recent=np.zeros((count, WINDOW_POINTS), np.float32),
         peaks=np.zeros((count, WINDOW_PEAKS), np.float32),
         peak_order=np.zeros((count, WINDOW_PEAKS), np.int64),
@@ -108,6 +112,7 @@ def clear_slots(slots: SlotArrays, which: slice) -> None:
     slots.ints[which] = 0
     slots.ints[which, LAST_NS] = np.iinfo(np.int64).min
     slots.profile_counts[which] = 0
+    slots.profile_known_bin[which] = -1
     slots.profile_ns[which] = np.iinfo(np.int64).min // 2
 
 
@@ -116,9 +121,9 @@ def new_families(count: int, *, seed: int) -> FamilyArrays:
     families = FamilyArrays(
         ints=np.zeros((count, FAMILY_INTS), np.int64),
         sample=np.zeros((count, SAMPLE_ROWS, FOREST_COLUMNS), np.float32),
-        feature=np.full((count, TREES, NODES), LEAF, np.int8),
-        threshold=np.zeros((count, TREES, NODES), np.float32),
-        path=np.zeros((count, TREES, NODES), np.float64),
+        feature=np.zeros((count, TREES, CUTS), np.int8),
+        threshold=np.zeros((count, TREES, CUTS), np.float32),
+        path=np.zeros((count, TREES, LEAVES), np.float64),
         normaliser=np.zeros(count, np.float64),
         rng=np.full(count, seed, np.uint64),
     )

@@ -48,17 +48,16 @@ def emitted_score(novelty: float, threshold: float) -> float:
 
 
 @kernel
-def evidence_shares(
+def evidence(
     value_novelty: float,
     seasonal_novelty: float,
     threshold: float,
     logs: FloatArray,
     roughness_novelty: float,
     drift: float,
-    forest: float,
     shares: FloatArray,
 ) -> None:
-    """Write how much each feature speaks for an anomaly; the shares add up to 1, or all are 0.
+    """Write how much each feature but the forest speaks for an anomaly; `shares_of` makes shares of it.
 
     Args:
         logs: log(1 + deviation) against the local level, three profiles and the overall distribution.
@@ -71,6 +70,11 @@ def evidence_shares(
     shares[3] = max(0.0, logs[4] - _ORDINARY_LOG)
     shares[4] = np.log1p(roughness_novelty)
     shares[5] = drift
+
+
+@kernel
+def shares_of(forest: float, shares: FloatArray) -> None:
+    """Add the forest's evidence and divide by the sum, so that the shares add up to 1, or all are 0."""
     shares[6] = max(0.0, forest - 0.5)
     total = 0.0
     for k in range(shares.shape[0]):

@@ -30,6 +30,11 @@ def kernel(function: Function) -> Function:
     return cast("Function", numba.njit(function))
 
 
+def comparing_kernel(function: Function) -> Function:
+    """A `kernel` over finite numbers that takes a minimum: told that none is NaN, it compares four at once."""
+    return cast("Function", numba.njit(fastmath={"nnan", "nsz"})(function))
+
+
 def entry_kernel(function: Function) -> Function:
     """Compile a function that Python calls, on its first call, and cache the machine code on disk."""
     return cast("Function", numba.njit(cache=True)(function))

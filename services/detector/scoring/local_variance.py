@@ -26,11 +26,12 @@ def log_roughness(recent: Float32Array, points: int, newest: float, spread: floa
         points: Points taken so far.
     """
     count = min(points, WINDOW_POINTS - 1)
+    last = points % WINDOW_POINTS - 1  # a negative position counts from the end, as the ring does
     mean = newest
-    for back in range(1, count + 1):
-        mean += recent[(points - back) % WINDOW_POINTS]
+    for back in range(count):
+        mean += recent[last - back]
     mean /= count + 1
     total = (newest - mean) ** 2
-    for back in range(1, count + 1):
-        total += (recent[(points - back) % WINDOW_POINTS] - mean) ** 2
+    for back in range(count):
+        total += (recent[last - back] - mean) ** 2
     return float(np.log(np.sqrt(total / (count + 1)) + 0.01 * spread + 1e-12))

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.detector.scoring.compiled import kernel
+from services.detector.scoring.compiled import comparing_kernel, kernel
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -22,14 +22,12 @@ NET_TOLERANCE: Final = 0.005  # of a spread: 1/40 of the default threshold, so t
 @kernel
 def find_place(net: FloatArray, size: int, value: float) -> int:
     """Index of the first representative that is not below `value`; `size` when all are."""
-    low, high = 0, size
-    while low < high:
-        middle = (low + high) // 2
-        if net[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    low, left = 0, size
+    while left > 1:  # without a branch on the comparison, which no processor can predict
+        half = left >> 1
+        low += half * (net[low + half - 1] < value)
+        left -= half
+    return low + left * (net[low] < value) if left else 0
 
 
 @kernel
@@ -54,19 +52,31 @@ def insert_at(net: FloatArray, size: int, place: int, value: float) -> int:
             own_gap = min(net[place] - value, value - net[place - 1])
         else:
             own_gap = np.inf
-        closest, gap = -1, own_gap
-        for k in range(1, size - 1):  # the ends stay: they tell what is outside the range
-            width = net[k + 1] - net[k]
-            if width < gap:
-                closest, gap = k, width
-        if closest < 0:
+        gap = _smallest_gap(net, size)
+        if not gap < own_gap:
             return size
-        for k in range(closest, size - 1):
-            net[k] = net[k + 1]
-        size -= 1
+        closest = 1
+        while net[closest + 1] - net[closest] != gap:
+            closest += 1
         if place > closest:
-            place -= 1
+            for k in range(closest, place - 1):
+                net[k] = net[k + 1]
+            net[place - 1] = value
+        else:
+            for k in range(closest, place, -1):
+                net[k] = net[k - 1]
+            net[place] = value
+        return size
     for k in range(size, place, -1):
         net[k] = net[k - 1]
     net[place] = value
     return size + 1
+
+
+@comparing_kernel
+def _smallest_gap(net: FloatArray, size: int) -> float:
+    """Smallest distance between neighbours; the ends stay, for they tell what is outside the range."""
+    gap = np.inf
+    for k in range(1, size - 1):
+        gap = min(gap, net[k + 1] - net[k])
+    return gap

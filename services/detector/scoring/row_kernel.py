@@ -1,4 +1,4 @@
-"""Score rows one after the other against the state of their series, then let each row teach its series.
+"""Score rows in order against the state of their series and family, then let each row teach both.
 
 Everything a row is scored with was learned from earlier rows, so the result does not depend on how rows are batched.
 """
@@ -16,8 +16,9 @@ from services.detector.scoring.calibration import (
     HABIT_WEIGHT,
     deviation_score,
     emitted_score,
-    evidence_shares,
+    evidence,
     refractory_points,
+    shares_of,
 )
 from services.detector.scoring.compiled import entry_kernel, kernel, source_fingerprint
 from services.detector.scoring.drift import LIMIT, next_sums
@@ -25,7 +26,7 @@ from services.detector.scoring.forest import fit_forest, score_row
 from services.detector.scoring.local_variance import WINDOW_POINTS, log_roughness
 from services.detector.scoring.nearest_past import NET_TOLERANCE, distance_at, find_place, insert_at
 from services.detector.scoring.random_bits import next_below
-from services.detector.scoring.running import next_quantile, push_peak, rate_of, window_peak
+from services.detector.scoring.running import next_quantile, push_peak, quantile_rate, rate_of, window_peak
 from services.detector.scoring.seasonal import GATHERED, PROFILES, expectation, remember
 
 FloatArray = npt.NDArray[np.float64]
@@ -38,6 +39,10 @@ LATE_RUN_LIMIT: Final = 64  # so many late points in a row mean that the clock w
 LEVEL_RATE: Final = 0.1
 ERROR_RATE: Final = 0.005
 SMOOTHING: Final = 0.5  # an incident lasts longer than one point: cloud-monitoring AP .55 without, .63 with
+MALFORMED: Final = 0
+LATE: Final = 1
+LEARNED: Final = 2  # by its series; too young a series teaches its family nothing
+TEACHES: Final = 3
 NORMAL_WIDTH: Final = 1.19  # standard deviations per 60 % quantile of |x| for a normal x
 
 
@@ -52,15 +57,45 @@ class RowOutput(NamedTuple):
     contributions: FloatArray
 
 
+class RowInput(NamedTuple):
+    """Rows to score, and the orders in which to visit them.
+
+    Attributes:
+        slots: shape (n,), slot of each row.
+        times_ns: shape (n,), unix nanoseconds.
+        values: shape (n,).
+        by_slot: shape (n,), rows of one series after the other, those of one series in order.
+        by_family: shape (n,), rows of one family after the other, those of one family in order.
+    """
+
+    slots: npt.NDArray[np.int32]
+    times_ns: Int64Array
+    values: FloatArray
+    by_slot: Int64Array
+    by_family: Int64Array
+
+
 class RowScratch(NamedTuple):
     """Reused between rows: allocated once per batch."""
 
     residuals: FloatArray
     logs: FloatArray
     places: Int64Array
-    evidence: FloatArray
-    features: Float32Array
     gathered: Float32Array
+
+
+class RowFacts(NamedTuple):
+    """What the first pass leaves for the second; the first axis is the row.
+
+    Attributes:
+        role: What the row may teach: one of the constants above.
+        deviation: Mean log deviation from what was expected.
+        features: shape (n, FOREST_COLUMNS).
+    """
+
+    role: npt.NDArray[np.int8]
+    deviation: FloatArray
+    features: Float32Array
 
 
 @kernel
@@ -80,6 +115,8 @@ def _predict(slots: at.SlotArrays, slot: int, time_ns: int, x: float, scratch: R
             time_ns,
             slots.profile_values[slot],
             slots.profile_counts[slot],
+            slots.profile_known[slot],
+            slots.profile_known_bin[slot],
             floats[at.MEDIAN],
             scratch.gathered,
         )
@@ -156,16 +193,16 @@ def _learn_moments(floats: FloatArray, x: float, points: int, scratch: RowScratc
     deviation = abs(x - floats[at.MEDIAN])
     error_rate = max(ERROR_RATE, rate)
     floats[at.MEAN_DEVIATION] += error_rate * (deviation - floats[at.MEAN_DEVIATION])
-    spread = floats[at.MEAN_DEVIATION]
-    floats[at.MEDIAN] = next_quantile(floats[at.MEDIAN], x, 0.5, spread, points)
-    floats[at.LOWER_QUARTILE] = next_quantile(floats[at.LOWER_QUARTILE], x, 0.25, spread, points)
-    floats[at.UPPER_QUARTILE] = next_quantile(floats[at.UPPER_QUARTILE], x, 0.75, spread, points)
+    spread, step = floats[at.MEAN_DEVIATION], quantile_rate(points)
+    floats[at.MEDIAN] = next_quantile(floats[at.MEDIAN], x, 0.5, spread, step)
+    floats[at.LOWER_QUARTILE] = next_quantile(floats[at.LOWER_QUARTILE], x, 0.25, spread, step)
+    floats[at.UPPER_QUARTILE] = next_quantile(floats[at.UPPER_QUARTILE], x, 0.75, spread, step)
     for stream in range(at.STREAMS):
         residual = scratch.residuals[stream]
         floats[at.SQUARE + stream] += rate * (residual * residual - floats[at.SQUARE + stream])
         floats[at.ERROR + stream] += error_rate * (abs(residual) - floats[at.ERROR + stream])
         floats[at.TYPICAL + stream] = next_quantile(
-            floats[at.TYPICAL + stream], abs(residual), 0.6, floats[at.ERROR + stream], points
+            floats[at.TYPICAL + stream], abs(residual), 0.6, floats[at.ERROR + stream], step
         )
 
 
@@ -248,15 +285,15 @@ def _may_learn(ints: Int64Array, time_ns: int) -> bool:
 @kernel
 def _score_point(
     slots: at.SlotArrays,
-    families: at.FamilyArrays,
-    slot: int,
-    time_ns: int,
-    value: float,
+    rows: RowInput,
     settings: FloatArray,
     row: int,
     out: RowOutput,
+    facts: RowFacts,
     scratch: RowScratch,
 ) -> None:
+    """First pass over a row: all that its series alone decides, and what its series learns from it."""
+    slot, time_ns, value = rows.slots[row], rows.times_ns[row], rows.values[row]
     floats, ints = slots.floats[slot], slots.ints[slot]
     points, threshold = ints[at.POINTS], settings[0]
     if points == 0:
@@ -266,21 +303,17 @@ def _score_point(
     floor = _spread_floor(floats, x)
     _predict(slots, slot, time_ns, x, scratch)
     value_novelty, seasonal_novelty = _novelties(slots, slot, x, floor, scratch)
-    deviation = _deviations(floats, x, floor, scratch)
+    facts.deviation[row] = _deviations(floats, x, floor, scratch)
     spread = np.sqrt(floats[at.VARIANCE])
     roughness = log_roughness(slots.recent[slot], points, x, spread)
     roughness_novelty = _roughness_novelty(slots, slot, roughness) if points >= WINDOW_POINTS else 0.0
     rising, falling = next_sums(floats[at.RISING], floats[at.FALLING], (x - floats[at.MEAN]) / (spread + floor))
-    features = scratch.features
+    features = facts.features[row]
     for k in range(at.STREAMS + 1):
         features[k] = scratch.logs[k]
     features[5] = np.log1p(max(value_novelty, seasonal_novelty))
     features[6] = roughness_novelty
     features[7] = max(rising, falling) / LIMIT
-    forest = _forest_score(families, ints[at.FAMILY], features)
-    smoothed = floats[at.SMOOTHED] + SMOOTHING * (
-        deviation + settings[3] * max(0.0, forest - 0.5) - floats[at.SMOOTHED]
-    )
 
     novelty = max(value_novelty, seasonal_novelty)
     oldest = points - refractory_points(points)
@@ -289,85 +322,113 @@ def _score_point(
     )
     habit = floats[at.HABIT] * HABIT_DECAY
     weighed = novelty / (1.0 + HABIT_WEIGHT * habit)
-    score = deviation_score(smoothed)
     if points >= settings[2] and novelty > peak and weighed >= EMISSION_SHARE * threshold:
-        score = emitted_score(weighed, threshold)
+        out.score[row] = emitted_score(weighed, threshold)
         alarms = weighed >= threshold
         out.is_anomaly[row] = alarms
         habit += 1.0 if alarms else 0.0
-    out.score[row] = score
     expected, half_width = _expected_band(floats, x, settings[1], scratch)
     out.expected[row] = expected
     out.lower[row] = expected - half_width
     out.upper[row] = expected + half_width
-    evidence_shares(
+    evidence(
         value_novelty,
         seasonal_novelty,
         threshold,
         scratch.logs,
         roughness_novelty,
         features[7],
-        forest,
         out.contributions[row],
     )
     if not learns:
+        facts.role[row] = LATE
         return
-    if points >= WINDOW_POINTS:
-        _learn_family(families, ints[at.FAMILY], features)
+    facts.role[row] = TEACHES if points >= WINDOW_POINTS else LEARNED
     ints[at.PEAK_HEAD] = head
     ints[at.PEAK_SIZE] = push_peak(slots.peaks[slot], slots.peak_order[slot], head, size, points, novelty)
     _learn_nets(slots, slot, x, floor, scratch)
     _learn_moments(floats, x, points, scratch)
     _learn_roughness(slots, slot, roughness, points)
     for profile in range(PROFILES):
-        remember(profile, time_ns, x, slots.profile_values[slot], slots.profile_counts[slot], slots.profile_ns[slot])
-    floats[at.RISING], floats[at.FALLING] = rising, falling
-    floats[at.SMOOTHED], floats[at.HABIT] = smoothed, habit
+        remember(
+            profile,
+            time_ns,
+            x,
+            slots.profile_values[slot],
+            slots.profile_counts[slot],
+            slots.profile_ns[slot],
+            slots.profile_known_bin[slot],
+        )
+    floats[at.RISING], floats[at.FALLING], floats[at.HABIT] = rising, falling, habit
     slots.recent[slot, points % WINDOW_POINTS] = x
     ints[at.LAST_NS] = time_ns
     ints[at.POINTS] = points + 1
 
 
+@kernel
+def _weigh_point(
+    slots: at.SlotArrays,
+    families: at.FamilyArrays,
+    slot: int,
+    settings: FloatArray,
+    row: int,
+    out: RowOutput,
+    facts: RowFacts,
+) -> None:
+    """Second pass over a row: what the forest of its family adds, and what the family learns from it."""
+    floats, family, role = slots.floats[slot], slots.ints[slot, at.FAMILY], facts.role[row]
+    forest = _forest_score(families, family, facts.features[row])
+    smoothed = floats[at.SMOOTHED] + SMOOTHING * (
+        facts.deviation[row] + settings[3] * max(0.0, forest - 0.5) - floats[at.SMOOTHED]
+    )
+    if out.score[row] == 0.0:  # not emitted: an emitted score is at least 0.5
+        out.score[row] = deviation_score(smoothed)
+    shares_of(forest, out.contributions[row])
+    if role == TEACHES:
+        _learn_family(families, family, facts.features[row])
+    if role >= LEARNED:
+        floats[at.SMOOTHED] = smoothed
+
+
 def _entry_kernel(fingerprint: int) -> Callable[..., None]:
     @entry_kernel
     def score_rows(
-        slots: at.SlotArrays,
-        families: at.FamilyArrays,
-        slot_of: npt.NDArray[np.int32],
-        times_ns: Int64Array,
-        values: FloatArray,
-        settings: FloatArray,
-        out: RowOutput,
+        slots: at.SlotArrays, families: at.FamilyArrays, rows: RowInput, settings: FloatArray, out: RowOutput
     ) -> None:
-        """Score and learn every row in order.
+        """Score and learn every row, with the result of taking them one after the other in order.
+
+        Series do not know of each other, nor do families: so the first pass takes one series after the other, whose
+        18 kB then stay in the processor's cache, and the second one family after the other, with its forest.
 
         Args:
             slots: State of the series, changed in place.
             families: State of the families, changed in place.
-            slot_of: shape (n,), slot of each row.
-            times_ns: shape (n,), unix nanoseconds.
-            values: shape (n,).
+            rows: The rows.
             settings: [novelty threshold, band width, warm-up points, forest weight].
             out: arrays of n rows, zeroed.
         """
         assert fingerprint >= 0  # keeps the fingerprint in the closure, and so in the key of the cache
+        count = rows.values.shape[0]
         scratch = RowScratch(
             np.zeros(at.STREAMS, np.float64),
             np.zeros(at.STREAMS + 1, np.float64),
             np.zeros(at.STREAMS, np.int64),
-            np.zeros(out.contributions.shape[1], np.float64),
-            np.zeros(at.FOREST_COLUMNS, np.float32),
             np.zeros(GATHERED, np.float32),
         )
-        for row in range(values.shape[0]):
-            slot, value = slot_of[row], values[row]
-            if not abs(value) <= VALUE_LIMIT:  # also true of NaN
-                slots.ints[slot, at.MALFORMED] += 1
+        facts = RowFacts(
+            np.zeros(count, np.int8), np.zeros(count, np.float64), np.zeros((count, at.FOREST_COLUMNS), np.float32)
+        )
+        for row in rows.by_slot:
+            if not abs(rows.values[row]) <= VALUE_LIMIT:  # also true of NaN
+                slots.ints[rows.slots[row], at.MALFORMED] += 1
                 out.expected[row] = np.nan
                 out.lower[row] = np.nan
                 out.upper[row] = np.nan
                 continue
-            _score_point(slots, families, slot, times_ns[row], value, settings, row, out, scratch)
+            _score_point(slots, rows, settings, row, out, facts, scratch)
+        for row in rows.by_family:
+            if facts.role[row] != MALFORMED:
+                _weigh_point(slots, families, rows.slots[row], settings, row, out, facts)
 
     return cast("Callable[..., None]", score_rows)
 

@@ -26,13 +26,19 @@ def rate_of(points: int) -> float:
 
 
 @kernel
-def next_quantile(estimate: float, value: float, share: float, spread: float, points: int) -> float:
-    """Move a quantile estimate towards `value`; `spread` sets the step.
+def quantile_rate(points: int) -> float:
+    """Share of a spread that a quantile estimate moves by at one point.
 
     Source: Robbins and Monro, "A stochastic approximation method", 1951; the rate n^-0.7 gets out of a bad start
     faster than 1/n, the floor 0.002 follows a series whose level changes within some hundred points.
     """
-    step: float = 2.0 * spread * max((points + 1.0) ** -0.7, 0.002)
+    return float(max((points + 1.0) ** -0.7, 0.002))
+
+
+@kernel
+def next_quantile(estimate: float, value: float, share: float, spread: float, rate: float) -> float:
+    """Move a quantile estimate towards `value`; `spread` sets the step, `rate` is the point's `quantile_rate`."""
+    step: float = 2.0 * spread * rate
     if value > estimate:
         return min(value, estimate + step * share)
     return max(value, estimate - step * (1.0 - share))

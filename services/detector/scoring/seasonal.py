@@ -57,16 +57,27 @@ def place_of(profile: int, time_ns: int) -> tuple[int, int, int, int, int, int]:
 
 @kernel
 def expectation(
-    profile: int, time_ns: int, values: Float32Array, counts: Int16Array, fallback: float, gathered: Float32Array
+    profile: int,
+    time_ns: int,
+    values: Float32Array,
+    counts: Int16Array,
+    known: FloatArray,
+    known_bin: Int64Array,
+    fallback: float,
+    gathered: Float32Array,
 ) -> float:
     """Median of the profile around a moment; `fallback` when nothing is known there.
 
     Args:
         values: shape (VALUES,), the series' profile values.
         counts: shape (BINS,), values ever taken per bin (kept below twice the depth).
+        known: shape (PROFILES,), the last medians: at 5 s between points 44 of 45 are the one before.
+        known_bin: shape (PROFILES,), bins that they belong to; -1 where a value has come since.
         gathered: shape (GATHERED,), scratch.
     """
     place, cycle, first_bin, first_value, depth, _ = place_of(profile, time_ns)
+    if known_bin[profile] == first_bin + place:
+        return float(known[profile])
     size = 0
     for step in (-1, 0, 1):
         slot = (place + step) % cycle
@@ -81,18 +92,28 @@ def expectation(
     if size == 0:
         return fallback
     if size % 2:
-        return float(gathered[size // 2])
-    return 0.5 * (float(gathered[size // 2 - 1]) + float(gathered[size // 2]))
+        median = float(gathered[size // 2])
+    else:
+        median = 0.5 * (float(gathered[size // 2 - 1]) + float(gathered[size // 2]))
+    known[profile], known_bin[profile] = median, first_bin + place
+    return median
 
 
 @kernel
 def remember(
-    profile: int, time_ns: int, value: float, values: Float32Array, counts: Int16Array, inserted_ns: Int64Array
+    profile: int,
+    time_ns: int,
+    value: float,
+    values: Float32Array,
+    counts: Int16Array,
+    inserted_ns: Int64Array,
+    known_bin: Int64Array,
 ) -> None:
     """Put a value into its bin, unless the bin took one less than 225 s ago.
 
     Args:
         inserted_ns: shape (PROFILES,), when each profile took its last value.
+        known_bin: shape (PROFILES,), see `expectation`.
     """
     place, _, first_bin, first_value, depth, width_ns = place_of(profile, time_ns)
     bin_start_ns = time_ns - time_ns % width_ns
@@ -103,3 +124,4 @@ def remember(
     values[first_value + place * depth + count % depth] = value
     counts[first_bin + place] = count + 1 if count + 1 < 2 * depth else depth
     inserted_ns[profile] = time_ns
+    known_bin[profile] = -1

@@ -11,14 +11,14 @@ import numpy.typing as npt
 from libs.errors import ConfigurationError
 from services.detector.scoring import bank_state as at
 from services.detector.scoring.config import FEATURE_NAMES, ScoringConfig
-from services.detector.scoring.row_kernel import RowOutput, score_rows
+from services.detector.scoring.row_kernel import RowInput, RowOutput, score_rows
 
 FloatArray = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
 _FIRST_SLOTS: Final = 16
 _FIRST_FAMILIES: Final = 1
 _FOREST_WEIGHT: Final = 5.0
@@ -138,7 +138,9 @@ class SeriesBank:
         out = _new_output(len(rows))
         config = self.config
         settings = np.array([config.novelty_threshold, config.band_width, config.warm_up_points, _FOREST_WEIGHT])
-        score_rows(self._slots, self._families, rows, times, points, settings, out)
+        by_slot = np.argsort(rows, kind="stable")
+        by_family = np.argsort(self._slots.ints[rows, at.FAMILY], kind="stable")
+        score_rows(self._slots, self._families, RowInput(rows, times, points, by_slot, by_family), settings, out)
         self._touched[rows] = self._slots.ints[rows, at.LAST_NS]
         return Scores(**out._asdict())
 

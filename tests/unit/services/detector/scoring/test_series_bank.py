@@ -249,7 +249,7 @@ def test_a_damaged_snapshot_is_refused(damage: str) -> None:
     if damage == "missing":
         del snapshot["slot_nets"]
     elif damage == "version":
-        header = snapshot["header"].tobytes().replace(b'"version": 1', b'"version": 9')
+        header = snapshot["header"].tobytes().replace(b'"version": 2', b'"version": 9')
         snapshot["header"] = np.frombuffer(header, np.uint8)
     elif damage == "not json":
         snapshot["header"] = np.zeros(5, np.uint8)
