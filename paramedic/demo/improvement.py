@@ -4,7 +4,7 @@ Pure functions; `improve_act` is the act that feeds them.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -149,6 +149,13 @@ def shown(found: Iterable[CodeChangeRecommended]) -> tuple[Recommended, ...]:
             has_diff=bool(one.diff),
         )
         for one in found
+    )
+
+
+def on_healthy(found: Iterable[CodeChangeRecommended], weak: Container[str]) -> tuple[str, ...]:
+    """Recommendations for services that have nothing to improve, in words."""
+    return tuple(
+        f"false recommendation for {one.service} ({one.rule}): {one.title}" for one in found if one.service not in weak
     )
 
 

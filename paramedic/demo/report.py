@@ -123,6 +123,11 @@ def print_report(result: DemoResult, comparison: Comparison | None) -> None:
             console.print(f"[red]✗[/] {outcome.scenario}: {escape(failure)}")
     verdict = "[green]every expectation held[/]" if is_ok(result, comparison) else "[red]not every expectation held[/]"
     console.print(f"{verdict} in {result.wall_s:.0f} s; logs and stores: {result.settings.data_dir}")
+    console.print(
+        f"[dim]look at its tickets again: PARAMEDIC_DATA_DIR={escape(str(result.settings.data_dir))} paramedic up, "
+        "and open the console that it names[/]",
+        soft_wrap=True,
+    )
 
 
 def _mark(held: bool, applies: bool) -> str:

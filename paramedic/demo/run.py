@@ -19,10 +19,10 @@ from paramedic.api_client import post
 from paramedic.console import console
 from paramedic.demo.history import judge_history
 from paramedic.demo.improve_act import improve
-from paramedic.demo.improvement import Improvement
+from paramedic.demo.improvement import Improvement, on_healthy, open_recommendations
 from paramedic.demo.judge import Outcome, judge, last_run
 from paramedic.demo.observer import Seen, last_closed, newest_incident, openings, runs
-from paramedic.demo.scenario import QUIET_S, Ending, Scenario
+from paramedic.demo.scenario import QUIET_S, WEAK, Ending, Scenario
 from paramedic.demo.stage import Stage, demo_environment, environment, keep, memory_mib, raise_stage
 from paramedic.demo.timeline import Timeline
 from paramedic.supervisor import SERVICES
@@ -241,7 +241,8 @@ def _quiet(stage: Stage, scenario: Scenario, length_s: float) -> Outcome:
             stage.stop.wait(1.0)
     opened = openings(stage.observer.events(), began_at)
     failures = tuple(f"false ticket {incident.number}: {incident.title}" for _, incident in opened)
-    return Outcome(scenario=scenario.name, title=scenario.title, resolved=not opened, failures=failures)
+    false = on_healthy(open_recommendations(stage.observer.events()), WEAK)
+    return Outcome(scenario=scenario.name, title=scenario.title, resolved=not opened, failures=(*failures, *false))
 
 
 def scenario_names(known: Sequence[Scenario]) -> str:

@@ -17,6 +17,7 @@ from paramedic.demo.improvement import (
     failures_of,
     is_enough,
     next_version,
+    on_healthy,
     open_recommendations,
     sample,
     shown,
@@ -81,6 +82,12 @@ def test_the_greatest_saving_with_a_diff_is_tried() -> None:
     smaller = dataclasses.replace(INDEX, id="r-5", before_s=0.01)
     assert choose([no_diff, no_time, nameless, smaller, INDEX]) is INDEX
     assert choose([no_diff, no_time, nameless]) is None
+
+
+def test_a_recommendation_for_a_service_without_a_weakness_is_false() -> None:
+    healthy = dataclasses.replace(INDEX, id="r-6", service="gateway")
+    assert on_healthy([INDEX], {"checkout"}) == ()
+    assert "gateway (slow_query)" in on_healthy([INDEX, healthy], {"checkout"})[0]
 
 
 def test_a_recommendation_is_shown_with_its_place() -> None:
