@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import statistics
 import threading
 import time
 import uuid
@@ -186,7 +187,7 @@ class TestTelemetry:
         wait_until(lambda: any("placed by" in log.body for log in list(sink.logs)), 20.0)
         placed = next(log for log in list(sink.logs) if "placed by" in log.body)
         wait_until(lambda: placed.trace_id in {span.trace_id for span in list(sink.spans)}, 10.0)
-        assert {log.severity for log in list(sink.logs)} >= {"INFO", "WARN"}
+        wait_until(lambda: {log.severity for log in list(sink.logs)} >= {"INFO", "WARN"}, 30.0)
 
 
 class TestWeaknesses:
@@ -318,22 +319,22 @@ class TestControl:
         assert shop.load_stats(time.monotonic() - started_s + 2.0).total.failed == 0
 
     def test_a_version_is_built_from_a_folder_with_its_schema(self, shop: Shop, sink: OtlpSink, built: Path) -> None:
-        wait_until(lambda: _calm(shop), CALM_WITHIN_S)
-        body = {"version": "3.1.3", "source": str(built)}
-        planned = shop.control("POST", "/services/checkout/deploy?dry_run=true", body)
-        assert "schema" in planned["plan"][0]
-        assert "3.1.3" not in shop.services()["checkout"]["versions"]
-        shop.control("POST", "/services/checkout/deploy", body)
-        assert shop.services()["checkout"]["version"] == "3.1.3"
-
         def reads(version: str) -> list[float]:
             spans = [
                 s for s in list(sink.spans) if "FROM orders WHERE user_id" in s.attributes.get("db.query.text", "")
             ]
             return [s.end_s - s.start_s for s in spans if s.resource["service.version"] == version]
 
+        wait_until(lambda: _calm(shop) and len(reads("3.1.2")) >= 5, CALM_WITHIN_S)
+        body = {"version": "3.1.3", "source": str(built)}
+        planned = shop.control("POST", "/services/checkout/deploy?dry_run=true", body)
+        assert "schema" in planned["plan"][0]
+        assert "3.1.3" not in shop.services()["checkout"]["versions"]
+        before_s = statistics.median(reads("3.1.2"))  # now: with the index, even the old version is fast until it ends
+        shop.control("POST", "/services/checkout/deploy", body)
+        assert shop.services()["checkout"]["version"] == "3.1.3"
         wait_until(lambda: len(reads("3.1.3")) >= 5, 40.0)
-        assert sorted(reads("3.1.3"))[2] < sorted(reads("3.1.2"))[0] / 2
+        assert statistics.median(reads("3.1.3")) < before_s / 2
         wait_until(lambda: any(one["version"] == "3.1.3" for one in list(sink.changes)), 10.0)
         shop.control("POST", "/services/checkout/rollback", {})
         assert shop.services()["checkout"]["version"] == "3.1.2"
