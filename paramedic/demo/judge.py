@@ -73,6 +73,19 @@ def is_right(scenario: Scenario, hypothesis: Hypothesis | None) -> bool:
     return hypothesis is not None and hypothesis.service in scenario.services and hypothesis.kind in scenario.kinds
 
 
+def ticket_of(scenario: Scenario, events: list[Seen], began_at: datetime) -> tuple[datetime, IncidentChanged] | None:
+    """The ticket of a fault: of those opened since, the first whose newest investigation names it, else the first.
+
+    Another one, which an echo of the fault before may have opened earlier, counts as an extra ticket either way.
+    """
+    opened = openings(events, began_at)
+    for at, incident in opened:
+        found = investigations(events, incident.id)
+        if found and is_right(scenario, next(iter(found[-1][1].hypotheses), None)):
+            return at, incident
+    return opened[0] if opened else None
+
+
 def judge(
     scenario: Scenario, events: list[Seen], live_at: datetime, began_at: datetime, approved_at: datetime | None = None
 ) -> Outcome:
@@ -85,10 +98,10 @@ def judge(
         began_at: When the injection began; tickets opened since then belong to it.
         approved_at: When a human sent an approval; None when none was asked for.
     """
-    opened = openings(events, began_at)
-    if not opened:
+    own = ticket_of(scenario, events, began_at)
+    if own is None:
         return Outcome(scenario=scenario.name, title=scenario.title, failures=("no ticket was opened",))
-    opened_at, first_state = opened[0]
+    opened_at, first_state = own
     incident = newest_incident(events, first_state.id) or first_state
     found = investigations(events, incident.id)
     first = found[0][1].hypotheses[:1] if found else ()
@@ -118,7 +131,7 @@ def judge(
         human_needed=scenario.ending is Ending.HUMAN or any(change.human_involved for change in changes),
         resolved=incident.state not in OPEN_STATES,
         approved_after_s=approved_after_s(events, incident.id, approved_at),
-        extra_tickets=tuple(other.number for _, other in opened[1:]),
+        extra_tickets=tuple(other.number for _, other in openings(events, began_at) if other.id != first_state.id),
     )
     return with_failures(scenario, outcome, incident)
 

@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from paramedic.console import console
 from paramedic.demo.history import judge_history
 from paramedic.demo.improve_act import improve
 from paramedic.demo.improvement import Improvement, on_healthy, open_recommendations
-from paramedic.demo.judge import Outcome, judge, last_run
+from paramedic.demo.judge import Outcome, judge, last_run, ticket_of
 from paramedic.demo.observer import Seen, last_closed, newest_incident, openings, runs
 from paramedic.demo.scenario import QUIET_S, WEAK, Ending, Scenario
 from paramedic.demo.stage import Stage, demo_environment, environment, keep, memory_mib, raise_stage
@@ -146,26 +146,62 @@ def _fault(stage: Stage, scenario: Scenario) -> Outcome:
     stage.timeline.say(f"── fault {scenario.name}: {scenario.title}")
     stage.shop.inject(scenario.name)
     live_at = datetime.now(UTC)
-    opened = stage.wait(lambda events: openings(events, began_at) or None, DETECTION_S)
-    approved_at = _approve(stage, opened[0][1].id) if opened and scenario.ending is Ending.APPROVED else None
-    healed = opened is not None and _see_through(stage, scenario, opened[0][1].id)
+    ticket = Ticket(scenario=scenario, began_at=began_at)
+    opened = stage.wait(ticket.newest, DETECTION_S)
+    approved_at = _approve(stage, ticket) if opened and scenario.ending is Ending.APPROVED else None
+    healed = opened is not None and _see_through(stage, ticket)
     if not healed:
         stage.shop.clear(scenario.name)
     if opened:
-        _wait_resolved(stage, opened[0][1].id)
+        stage.wait(ticket.resolved, RECOVERY_S)
     if healed and scenario.outlasts_fix:
         stage.shop.clear(scenario.name)
     events = stage.observer.events()
-    stage.troubles.append((began_at, _calm_again(events, scenario, opened)))
+    stage.troubles.append((began_at, _calm_again(events, ticket)))
     return judge(scenario, events, live_at, began_at, approved_at)
 
 
-def _calm_again(
-    events: list[Seen], scenario: Scenario, opened: list[tuple[datetime, IncidentChanged]] | None
-) -> datetime:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """The ticket of one fault, looked up anew in the events: which one it is may be known only after a while.
+
+    Attributes:
+        scenario: The fault.
+        began_at: When its injection began.
+    """
+
+    scenario: Scenario
+    began_at: datetime
+
+    def newest(self, events: list[Seen]) -> IncidentChanged | None:
+        """Its newest state; None before it is opened."""
+        own = ticket_of(self.scenario, events, self.began_at)
+        return None if own is None else newest_incident(events, own[1].id)
+
+    def runs(self, events: list[Seen]) -> list[RemediationChanged]:
+        """Its remediation events, in order."""
+        incident = self.newest(events)
+        return [] if incident is None else [change for _, change in runs(events, incident.id)]
+
+    def in_state(self, state: RunState) -> Callable[[list[Seen]], RemediationChanged | None]:
+        """A look for a remediation run in a state."""
+        return lambda events: next((change for change in self.runs(events) if change.state is state), None)
+
+    def ended(self, events: list[Seen]) -> RemediationChanged | None:
+        """The run that applied something, when it has ended."""
+        run = last_run(self.runs(events))
+        return run if run is not None and run.applied_at is not None and run.state in FINAL_STATES else None
+
+    def resolved(self, events: list[Seen]) -> bool | None:
+        """True when it is resolved."""
+        incident = self.newest(events)
+        return True if incident is not None and incident.state not in OPEN_STATES else None
+
+
+def _calm_again(events: list[Seen], ticket: Ticket) -> datetime:
     """When the fault's effects were over: its last anomaly closed, or now where that does not say it."""
-    incident = newest_incident(events, opened[0][1].id) if opened else None
-    closed_at = last_closed(events, incident) if incident is not None and not scenario.outlasts_fix else None
+    incident = ticket.newest(events)
+    closed_at = last_closed(events, incident) if incident is not None and not ticket.scenario.outlasts_fix else None
     return closed_at or datetime.now(UTC)
 
 
@@ -179,9 +215,9 @@ def _with_history(stage: Stage, earlier: Sequence[Outcome], outcome: Outcome) ->
     return replace(outcome, history=history.text(), failures=(*outcome.failures, *history.failures))
 
 
-def _approve(stage: Stage, incident_id: str) -> datetime | None:
+def _approve(stage: Stage, ticket: Ticket) -> datetime | None:
     """Play the human who approves; when the approval was sent, None when nothing waited for one."""
-    waiting = stage.wait(lambda events: _in_state(events, incident_id, RunState.AWAITING_APPROVAL), HEALING_S)
+    waiting = stage.wait(ticket.in_state(RunState.AWAITING_APPROVAL), HEALING_S)
     if waiting is None:
         return None
     stage.timeline.say(f"a human approves: {waiting.action} on {waiting.target}", "yellow")
@@ -194,13 +230,13 @@ def _approve(stage: Stage, incident_id: str) -> datetime | None:
     return sent_at
 
 
-def _see_through(stage: Stage, scenario: Scenario, incident_id: str) -> bool:
+def _see_through(stage: Stage, ticket: Ticket) -> bool:
     """Wait for what remediation makes of the incident; play the human where one is needed. Whether it was healed."""
-    if scenario.ending is Ending.HUMAN:
-        stage.wait(lambda events: _in_state(events, incident_id, RunState.ESCALATED), HEALING_S)
-        stage.timeline.say(f"a human fixes it: {scenario.title} no more", "yellow")
+    if ticket.scenario.ending is Ending.HUMAN:
+        stage.wait(ticket.in_state(RunState.ESCALATED), HEALING_S)
+        stage.timeline.say(f"a human fixes it: {ticket.scenario.title} no more", "yellow")
         return False
-    run = stage.wait(lambda events: _ended(events, incident_id), HEALING_S)
+    run = stage.wait(ticket.ended, HEALING_S)
     return run is not None and run.state is RunState.SUCCEEDED
 
 
@@ -209,26 +245,6 @@ def _post(stage: Stage, path: str, body: dict[str, str]) -> None:
         post(stage.settings, path, body)
     except ParamedicError as error:
         stage.timeline.say(f"the API refused: {error}", "red")
-
-
-def _in_state(events: list[Seen], incident_id: str, state: RunState) -> RemediationChanged | None:
-    for _, change in runs(events, incident_id):
-        if change.state is state:
-            return change
-    return None
-
-
-def _ended(events: list[Seen], incident_id: str) -> RemediationChanged | None:
-    run = last_run([change for _, change in runs(events, incident_id)])
-    return run if run is not None and run.applied_at is not None and run.state in FINAL_STATES else None
-
-
-def _wait_resolved(stage: Stage, incident_id: str) -> None:
-    def resolved(events: list[Seen]) -> bool | None:
-        incident = newest_incident(events, incident_id)
-        return True if incident is not None and incident.state not in OPEN_STATES else None
-
-    stage.wait(resolved, RECOVERY_S)
 
 
 def _quiet(stage: Stage, scenario: Scenario, length_s: float) -> Outcome:

@@ -129,3 +129,11 @@ def test_a_fault_is_over_when_its_last_anomaly_has_closed() -> None:
     assert last_closed(events, INCIDENT) is None
     events += [at(40 + number, one) for number, one in enumerate(closed)]
     assert last_closed(events, INCIDENT) == LIVE + timedelta(seconds=39 + len(ids))
+
+
+def test_an_echo_that_opens_its_ticket_first_is_the_extra_one() -> None:
+    echo = dataclasses.replace(INCIDENT, id="echo", number="INC-000042", anomalies=())
+    outcome = judge(SCENARIO, [at(2, echo), *GOOD], LIVE, LIVE)
+    assert outcome.incident == INCIDENT.number
+    assert outcome.extra_tickets == ("INC-000042",)
+    assert "more tickets than one: INC-000042" in "; ".join(outcome.failures)
