@@ -33,7 +33,7 @@ from paramedic.demo.improvement import (
 )
 from paramedic.demo.observer import Seen, openings
 from paramedic.demo.patched_copy import PatchRefused, patched_copy
-from paramedic.demo.stage import ROOT, Stage
+from paramedic.demo.stage import LAG_FACTOR, ROOT, Stage
 
 RECOMMENDATIONS_S: Final = 60.0  # the recommender looks once a minute
 LONGEST_MEASURING_S: Final = 60.0  # event time; 20 requests of the rarest operation take half of it
@@ -143,7 +143,7 @@ def _await_measure(
     """The sample at the new version, when it is sure enough or its time, in telemetry, is up."""
     telemetry, start_ns = stage.platform.telemetry, ns_from_utc(since)
     until_ns = start_ns + int(LONGEST_MEASURING_S * 1e9)
-    wall_s = time.monotonic() + 2 * LONGEST_MEASURING_S
+    wall_s = time.monotonic() + LAG_FACTOR * LONGEST_MEASURING_S
     while True:
         now_ns = telemetry.watermark_ns()
         after = measure(telemetry, chosen, version, [Window(start_ns=start_ns, end_ns=now_ns + 1)])

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import psutil
 
 from examples.shop.shop import Shop
+from libs.contracts.codec import ns_from_utc
 from libs.service.platform import Platform, open_platform
 from libs.service.settings import Settings
 from paramedic.api_client import api_url
@@ -26,6 +27,7 @@ from paramedic.supervisor import SERVICES, Supervisor, run_file
 R = TypeVar("R")
 ROOT: Final = Path(__file__).resolve().parents[2]
 SHOP_RATE_PER_S: Final = 12.0
+LAG_FACTOR: Final = 2.0  # telemetry that reaches the store at half the pace of the clock is still waited for
 # these two ask the shop's control API, whose address is known only when the shop is open
 _AFTER_THE_SHOP: Final = ("remediation", "console")
 
@@ -57,12 +59,18 @@ class Stage:
     troubles: list[tuple[datetime, datetime]] = field(default_factory=list)
 
     def wait(self, look: Callable[[list[Seen]], R | None], timeout_s: float) -> R | None:
-        """Wait until `look` finds something in the events; None after the timeout or when stopped."""
-        deadline_s = time.monotonic() + timeout_s
+        """Wait until `look` finds something in the events; None when stopped or when it has taken too long.
+
+        The timeout is event time, so that a busy machine, whose telemetry lags behind the clock, is given what an idle
+        one has; telemetry that stands still ends the wait by the clock.
+        """
+        until_ns = ns_from_utc(datetime.now(UTC)) + int(timeout_s * 1e9)
+        deadline_s = time.monotonic() + LAG_FACTOR * timeout_s
         while True:
             found = self.observer.wait(look, 1.0, self.stop)
             self.supervisor.tend()
-            if found is not None or time.monotonic() > deadline_s or self.stop.is_set():
+            late = self.platform.telemetry.watermark_ns() >= until_ns or time.monotonic() > deadline_s
+            if found is not None or late or self.stop.is_set():
                 return found
 
     def url(self, service: str) -> str:
