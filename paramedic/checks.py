@@ -73,9 +73,10 @@ def _packages(settings: Settings) -> Iterator[Finding]:
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
-    for service, host, port in (
-        ("intake", settings.intake_host, settings.intake_port),
-        ("ticketing", settings.api_host, settings.api_port),
+    for service, host, port, variable in (
+        ("intake", settings.intake_host, settings.intake_port, "PARAMEDIC_INTAKE_PORT"),
+        ("ticketing", settings.api_host, settings.api_port, "PARAMEDIC_API_PORT"),
+        ("console", settings.console_host, settings.console_port, "PARAMEDIC_CONSOLE_PORT"),
     ):
         url = run_file(settings, service).get("url")
         if is_ready(settings, service):
@@ -86,7 +87,6 @@ def _ports(settings: Settings) -> Iterator[Finding]:
             try:
                 probe.bind((host, port))
             except OSError as error:
-                variable = "PARAMEDIC_INTAKE_PORT" if service == "intake" else "PARAMEDIC_API_PORT"
                 advice = f"stop what listens there, or set {variable}"
                 yield Finding(
                     check=f"port {port}",

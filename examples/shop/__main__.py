@@ -38,6 +38,7 @@ def main() -> int:
             rate_per_s=told.rate,
             seed=told.seed,
             control_port=told.control_port,
+            releases=told.releases,
             progress=lambda text: print(text, flush=True),
         )
     except ShopNotReady as error:
@@ -60,6 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--directory", type=Path, default=None, help="databases and logs; a temporary one if left out")
     parser.add_argument("--control-port", type=int, default=DEFAULT_PORT, help="0 for any free port")
+    parser.add_argument("--releases", type=Path, default=None, help="folders below this one may be deployed: runs code")
     parser.add_argument("--fault", choices=sorted(FAULTS), default=None)
     parser.add_argument("--after", type=float, default=20.0, help="seconds of calm before the fault")
     return parser.parse_args()

@@ -5,12 +5,14 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 from opentelemetry import context
 
 _ROOT = Path(__file__).resolve().parents[2]
+_ROOT_PREFIX = f"{_ROOT}/"
+_FRAMES = 4  # endpoint, what it calls, and so on; the shop nests no deeper
 _KEY = context.create_key("shop-code-place")
 
 
@@ -25,6 +27,20 @@ def caller_place(depth: int) -> dict[str, str | int]:
     """The same three attributes of the line that is calling, `depth` frames above the function that asks."""
     frame = sys._getframe(depth + 1)
     return _place(frame.f_code, frame.f_lineno)
+
+
+def caller_stack(depth: int) -> str:
+    """`code.stacktrace` of the shop's own frames below the function that asks, `depth` above it; outermost first.
+
+    A call that a helper makes in a loop is told from one that its caller makes once only by the lines above it.
+    """
+    frame: FrameType | None = sys._getframe(depth + 1)
+    lines: list[str] = []
+    while frame is not None and len(lines) < _FRAMES and frame.f_code.co_filename.startswith(_ROOT_PREFIX):
+        place = _place(frame.f_code, frame.f_lineno)
+        lines.append(f'  File "{place["code.file.path"]}", line {frame.f_lineno}, in {frame.f_code.co_qualname}')
+        frame = frame.f_back
+    return "\n".join(reversed(lines))
 
 
 def with_code_place(within: context.Context, function: Callable[..., Any]) -> context.Context:

@@ -23,6 +23,7 @@ from examples.shop.idempotency import KeyReused, Once
 from examples.shop.operations import Operations, Outcome
 from examples.shop.parent import follow_parent
 from examples.shop.processes import NotReady
+from examples.shop.release_folder import ReleaseFolder
 from examples.shop.stock_room import fill_stock_room
 
 logger = logging.getLogger("shop.control")
@@ -40,9 +41,10 @@ class _Strict(BaseModel):
 
 
 class DeployBody(_Strict):
-    """What to deploy."""
+    """What to deploy; `source` is the folder of a version that is not known yet."""
 
-    version: str = Field(min_length=1, max_length=80)
+    version: str = Field(min_length=1, max_length=80, pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]*$")
+    source: str | None = Field(default=None, min_length=1, max_length=1000)
 
 
 class RestartBody(_Strict):
@@ -102,7 +104,9 @@ class Control:
         body, name = await _body(request, DeployBody), request.path_params["name"]
         actor, dry_run = _asked(request)
         return await self._answer(
-            request, body, lambda: self._operations.deploy(name, body.version, actor=actor, dry_run=dry_run)
+            request,
+            body,
+            lambda: self._operations.deploy(name, body.version, source=body.source, actor=actor, dry_run=dry_run),
         )
 
     async def roll_back(self, request: Request) -> Response:
@@ -215,14 +219,14 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": detail}, status_code=status)
 
 
-async def run_control(directory: Path, port: int, otlp_endpoint: str, seed: int) -> None:
+async def run_control(directory: Path, port: int, otlp_endpoint: str, seed: int, releases: Path | None) -> None:
     """Start the fleet, serve the API until SIGTERM, end the fleet."""
     async with httpx.AsyncClient(trust_env=False) as client:
         fleet = Fleet(directory)
         feed = ChangeFeed(otlp_endpoint, client)
         posting = asyncio.create_task(feed.run())
         try:
-            operations = Operations(fleet, feed, directory)
+            operations = Operations(fleet, feed, directory, ReleaseFolder(releases, directory))
             await asyncio.gather(asyncio.to_thread(fill_stock_room, directory, seed), fleet.start())
             # the fleet ends inside the server's own end: after it the signal is raised again and ends this process
             await AnnouncingServer(build(fleet, operations), port=port, at_end=fleet.close).serve_announced()
@@ -238,6 +242,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 for any free port")
     parser.add_argument("--endpoint", default=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", DEFAULT_OTLP_ENDPOINT))
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--releases", type=Path, default=None, help="folders below this one may be deployed: runs code")
     parser.add_argument("--parent-pid", type=int, default=0, help="end when this parent has ended")
     told = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -248,7 +253,7 @@ def main() -> None:
     directory = told.directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = told.endpoint  # inherited by the services
-    asyncio.run(run_control(directory, told.port, told.endpoint, told.seed))
+    asyncio.run(run_control(directory, told.port, told.endpoint, told.seed, told.releases))
 
 
 if __name__ == "__main__":

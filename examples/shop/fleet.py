@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.shop.launch import Launch
-from examples.shop.processes import Instance, NotReady, end_instance, start_instance
+from examples.shop.processes import OWN_SOURCE, Instance, NotReady, end_instance, start_instance
 from examples.shop.releases import MAX_REPLICAS, SERVICES, ServiceSpec
 from examples.shop.state_files import ENDPOINTS_FILE, replace_json
 
@@ -44,6 +44,7 @@ class ServiceState:
         instances: Its processes in the registry.
         replicas: How many there should be.
         changing: Held while it is changed.
+        sources: Folders of the versions that were deployed from one.
     """
 
     spec: ServiceSpec
@@ -51,11 +52,17 @@ class ServiceState:
     replicas: int
     instances: list[Instance] = field(default_factory=list)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    sources: dict[str, Path] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
         """The live version."""
         return self.history[-1]
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """What can be deployed by its name alone: releases, and what was deployed from a folder."""
+        return (*self.spec.versions, *self.sources)
 
     @property
     def previous_version(self) -> str | None:
@@ -68,7 +75,7 @@ class ServiceState:
             "name": self.spec.name,
             "version": self.version,
             "previous_version": self.previous_version,
-            "versions": list(self.spec.versions),
+            "versions": list(self.versions),
             "replicas": self.replicas,
             "instances": [instance.as_json() for instance in self.instances],
             "ready": len(self.instances) == self.replicas and all(instance.ready for instance in self.instances),
@@ -127,13 +134,25 @@ class Fleet:
         await asyncio.gather(*(end_instance(instance) for instance in running))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def switch_version(self, state: ServiceState, version: str) -> None:
+    async def switch_version(self, state: ServiceState, version: str, *, source: Path | None = None) -> None:
         """Replace all instances by ones of `version`; the caller holds `changing` and keeps the history.
 
+        Args:
+            state: The service.
+            version: What shall be live.
+            source: Folder of a version that is not known yet; it is known from now on.
         Raises:
-            NotReady: the new version does not come up; the old one stays.
+            NotReady: the new version does not come up; the old one stays, and the new one stays unknown.
         """
-        new = await self._spawn_many(state, version, state.replicas)
+        unknown = source is not None and version not in state.sources
+        if source is not None:
+            state.sources[version] = source
+        try:
+            new = await self._spawn_many(state, version, state.replicas)
+        except BaseException:
+            if unknown:
+                del state.sources[version]
+            raise
         self._swap(state, old=list(state.instances), new=new)
 
     async def replace(self, state: ServiceState, instances: Sequence[Instance]) -> None:
@@ -175,7 +194,8 @@ class Fleet:
             directory=self._directory,
             parent_pid=os.getpid(),
         )
-        instance = await start_instance(launch, within_s=_READY_WITHIN_S)
+        source = state.sources.get(version, OWN_SOURCE)
+        instance = await start_instance(launch, within_s=_READY_WITHIN_S, source=source)
         self._in_background(self._watch(state, instance))
         return instance
 

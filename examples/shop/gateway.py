@@ -18,6 +18,7 @@ logger = logging.getLogger("shop.gateway")
 
 _CATALOG_TIMEOUT_S = 3.0
 _CART_TIMEOUT_S = 3.0
+_ORDERS_TIMEOUT_S = 3.0
 _CHECKOUT_TIMEOUT_S = 8.0  # an order may wait in the desk's queue
 
 
@@ -92,6 +93,10 @@ class Gateway:
             Call(peer="checkout", method="POST", path="/orders", content=b"{}", timeout_s=_CHECKOUT_TIMEOUT_S)
         )
 
+    async def list_orders(self, request: Request) -> Response:
+        """What the user has ordered lately."""
+        return await self._pass_on(Call(peer="checkout", method="GET", path="/orders", timeout_s=_ORDERS_TIMEOUT_S))
+
     async def open_import(self, request: Request) -> Response:
         """A partner announces a file of coupons."""
         return await self._pass_on(
@@ -137,6 +142,7 @@ def build(runtime: Runtime) -> Sequence[Route]:
         Route("/cart/lines", gateway.add_to_cart, methods=["POST"]),
         Route("/cart", gateway.show_cart),
         Route("/checkout", gateway.check_out, methods=["POST"]),
+        Route("/orders", gateway.list_orders),
         Route("/partners/coupons", gateway.open_import, methods=["POST"]),
         Route("/partners/coupons/{import_id}", gateway.import_chunk, methods=["POST"]),
     ]

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from examples.shop.changes import Change, ChangeFeed
 from examples.shop.fleet import Conflict, Fleet, NotAccepted, ServiceState, Unknown, check_replicas
+from examples.shop.release_folder import ReleaseFolder
 from examples.shop.releases import FLAGS
+from examples.shop.schema import has_schema
 from examples.shop.state_files import FLAGS_FILE, replace_json
 
 
@@ -32,28 +34,34 @@ class Operations:
     Every method raises Unknown, Conflict, NotAccepted or NotReady, and takes who asked and whether to only plan.
     """
 
-    def __init__(self, fleet: Fleet, feed: ChangeFeed, directory: Path) -> None:
+    def __init__(self, fleet: Fleet, feed: ChangeFeed, directory: Path, releases: ReleaseFolder) -> None:
         self._fleet = fleet
         self._feed = feed
+        self._releases = releases
         self._flags = dict.fromkeys(FLAGS, False)
         self._flags_path = directory / FLAGS_FILE
         replace_json(self._flags_path, self._flags)
 
-    async def deploy(self, name: str, version: str, *, actor: str, dry_run: bool) -> Outcome:
-        """Make `version` the live version of a service."""
+    async def deploy(self, name: str, version: str, *, source: str | None = None, actor: str, dry_run: bool) -> Outcome:
+        """Make `version` the live version of a service; with a `source`, one that is built from that folder."""
         state = self._fleet.service(name)
-        if version not in state.spec.versions:
-            raise NotAccepted(f"{name} has no version {version[:40]!r}; there are {', '.join(state.spec.versions)}")
         async with _held(state):
+            folder = None if source is None else self._releases.checked(state, version, source)
+            if folder is None and version not in state.versions:
+                raise NotAccepted(f"{name} has no version {version[:40]!r}; there are {', '.join(state.versions)}")
             if version == state.version:
                 return Outcome(changed=False, plan=(), state=state.as_json())
-            plan = _swap_plan(state, version)
+            plan = (*_schema_plan(name, folder), *_swap_plan(state, version))
             if dry_run:
                 return Outcome(changed=True, plan=plan, state=state.as_json())
             previous = state.version
-            await self._fleet.switch_version(state, version)
+            if folder is None:
+                await self._fleet.switch_version(state, version)
+            else:
+                await self._releases.bring_up_database(name, folder)
+                await self._fleet.switch_version(state, version, source=folder)
             state.history.append(version)
-            notes = next(release.notes for release in state.spec.releases if release.version == version)
+            notes = _notes(state, version)
             self._feed.announce(
                 Change(
                     kind="deploy",
@@ -191,6 +199,18 @@ def _held(state: ServiceState) -> asyncio.Lock:
     if state.changing.locked():
         raise Conflict(f"{state.spec.name} is being changed: ask again when that is done")
     return state.changing
+
+
+def _schema_plan(name: str, folder: Path | None) -> tuple[str, ...]:
+    return (
+        () if folder is None or not has_schema(name) else (f"bring the database of {name} up to the folder's schema",)
+    )
+
+
+def _notes(state: ServiceState, version: str) -> str:
+    """What a version's authors say has changed."""
+    known = {release.version: release.notes for release in state.spec.releases}
+    return known.get(version) or f"built from {state.sources[version].name}"
 
 
 def _swap_plan(state: ServiceState, version: str) -> tuple[str, ...]:

@@ -12,11 +12,15 @@ import httpx
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor, RequestInfo
 from opentelemetry.trace import Span
 
-from examples.shop.code_places import caller_place
+from examples.shop.code_places import caller_place, caller_stack
 from examples.shop.failures import PeerTimeout, PeerUnavailable
 from examples.shop.state_files import watch_endpoints
 
 logger = logging.getLogger("shop.peers")
+
+# no semantic convention names it yet; the value is what httpx itself was told, so any instrumentation could write it
+TIMEOUT = "http.client.timeout"
+_NO_TIMEOUT = 0.0  # as curl and Go's http.Client write it
 
 _POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=20.0)
 
@@ -55,7 +59,7 @@ class Peers:
         self._endpoints = watch_endpoints(directory)
         self._turns: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
         self._client = httpx.AsyncClient(limits=_POOL, trust_env=False)
-        HTTPXClientInstrumentor.instrument_client(self._client, request_hook=_name_span)
+        HTTPXClientInstrumentor.instrument_client(self._client, request_hook=_describe_span)
 
     async def send(self, call: Call) -> httpx.Response:
         """Call and return the answer, whatever its status below 500.
@@ -64,11 +68,11 @@ class Peers:
             PeerTimeout: no instance has answered in time.
             PeerUnavailable: no instance could be reached, or the answer was a 5xx.
         """
-        place = caller_place(1)
+        place = {**caller_place(1), "code.stacktrace": caller_stack(1)}
         for attempt in range(call.retries + 1):
             last = attempt == call.retries
             try:
-                response = await self._once(call, place)
+                response = await self._once(call, attempt, place)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if last:
                     raise PeerUnavailable(f"{call.peer} cannot be reached: {type(error).__name__}") from error
@@ -85,7 +89,7 @@ class Peers:
             logger.warning("retrying %s %s at another instance of %s", call.method, call.template, call.peer)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, call: Call, place: Mapping[str, str | int]) -> httpx.Response:
+    async def _once(self, call: Call, attempt: int, place: Mapping[str, str | int]) -> httpx.Response:
         bases = self._endpoints.read().get(call.peer, [])
         if not bases:
             raise PeerUnavailable(f"no instance of {call.peer} is registered")
@@ -96,17 +100,20 @@ class Peers:
             content=call.content,
             headers={"content-type": "application/json"} if call.content is not None else None,
             timeout=httpx.Timeout(call.timeout_s, connect=1.0),
-            extensions={"peer": call.peer, "template": call.template or call.path, "place": place},
+            extensions={"peer": call.peer, "template": call.template or call.path, "resent": attempt, "place": place},
         )
 
 
-async def _name_span(span: Span, request: RequestInfo) -> None:
+async def _describe_span(span: Span, request: RequestInfo) -> None:
     told: Mapping[str, Any] = request.extensions or {}
     template = str(told.get("template", ""))
     span.update_name(f"{request.method.decode('ascii')} {template}")
     span.set_attribute("peer.service", str(told.get("peer", "")))
     span.set_attribute("url.template", template)
     span.set_attributes(told.get("place", {}))
+    span.set_attribute(TIMEOUT, (told.get("timeout") or {}).get("read") or _NO_TIMEOUT)
+    if told.get("resent"):
+        span.set_attribute("http.request.resend_count", int(told["resent"]))
     if isinstance(request.url, httpx.URL):
         span.set_attribute("url.path", request.url.path)
 

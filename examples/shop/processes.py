@@ -14,6 +14,7 @@ from examples.shop.launch import Launch
 
 logger = logging.getLogger("shop.processes")
 
+OWN_SOURCE = Path(__file__).resolve().parents[2]
 _END_GRACE_S = 5.0  # three for the open answers, two to flush the telemetry
 
 
@@ -61,11 +62,15 @@ class Instance:
         }
 
 
-async def start_instance(launch: Launch, *, within_s: float) -> Instance:
+async def start_instance(launch: Launch, *, within_s: float, source: Path = OWN_SOURCE) -> Instance:
     """Start a process and wait until it has announced its port.
 
     Must run on the main thread: the kernel ends the children of a thread with the thread.
 
+    Args:
+        launch: Who it is.
+        within_s: How long it may take.
+        source: Folder whose `examples/shop` it runs.
     Raises:
         NotReady: it has ended, or has not announced itself within the time.
     """
@@ -80,7 +85,8 @@ async def start_instance(launch: Launch, *, within_s: float) -> Instance:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=source,
+            env=environment_of(source),
             start_new_session=True,  # Ctrl-C in a terminal reaches only the control, which ends its children in order
         )
     try:
@@ -91,6 +97,12 @@ async def start_instance(launch: Launch, *, within_s: float) -> Instance:
         await process.wait()
         raise NotReady(f"{launch.instance} {launch.version} did not become ready: see {log_path}") from error
     return Instance(launch=launch, process=process, port=port, started_at=datetime.now(UTC))
+
+
+def environment_of(source: Path) -> dict[str, str]:
+    """The environment in which `examples.shop` is the one of a folder, whatever else is installed."""
+    others = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(source), others)))}
 
 
 async def end_instance(instance: Instance) -> None:

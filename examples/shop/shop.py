@@ -58,6 +58,7 @@ class Shop:
         rate_per_s: float = 12.0,
         seed: int = 7,
         control_port: int = 0,
+        releases: Path | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> "Shop":
         """Start everything and return when all services are ready and users arrive.
@@ -68,6 +69,7 @@ class Shop:
             rate_per_s: Requests of users per second.
             seed: Of the goods and of the users.
             control_port: Port of the control API; 0 for any free one.
+            releases: Folders below this one may be deployed, which runs their code; None allows none.
             progress: Told what is ready.
         Raises:
             ShopNotReady: something does not come up within forty seconds.
@@ -75,11 +77,10 @@ class Shop:
         directory = directory.resolve()
         (directory / "logs").mkdir(parents=True, exist_ok=True)
         tell = progress or (lambda _: None)
-        control = _spawn(
-            directory,
-            "control",
-            {"--port": str(control_port), "--endpoint": otlp_endpoint, "--seed": str(seed)},
-        )
+        options = {"--port": str(control_port), "--endpoint": otlp_endpoint, "--seed": str(seed)}
+        if releases is not None:
+            options["--releases"] = str(releases.resolve())
+        control = _spawn(directory, "control", options)
         started = [control]
         try:
             tell("starting the services")
@@ -100,6 +101,11 @@ class Shop:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+    @property
+    def directory(self) -> Path:
+        """Databases, logs and state."""
+        return self._directory
 
     @property
     def control_url(self) -> str:

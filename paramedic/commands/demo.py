@@ -16,9 +16,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def demo(
-        every: Annotated[
-            bool, typer.Option("--all", help="Every scenario, not only the four of the short demo.")
-        ] = False,
+        every: Annotated[bool, typer.Option("--all", help="Every scenario, not only those of the short demo.")] = False,
         scenario: Annotated[
             list[str] | None,
             typer.Option(help="Only this scenario (may be given more than once); `quiet` breaks nothing."),
@@ -42,10 +40,10 @@ def register(app: typer.Typer) -> None:
         from paramedic.demo.compare import compare
         from paramedic.demo.report import as_json, is_ok, print_report
         from paramedic.demo.run import DemoOptions, run_demo, scenario_names
-        from paramedic.demo.scenario import DEFAULT, QUIET, SCENARIOS
+        from paramedic.demo.scenario import DEFAULT, QUIET, REPEATED, SCENARIOS
 
         known = {s.name: s for s in (*SCENARIOS, QUIET)}
-        names = list(scenario or ([s.name for s in SCENARIOS] if every else DEFAULT))
+        names = list(scenario or ([*(s.name for s in SCENARIOS), REPEATED] if every else DEFAULT))
         unknown = [name for name in names if name not in known]
         if unknown:
             raise typer.BadParameter(
@@ -53,7 +51,13 @@ def register(app: typer.Typer) -> None:
             )
         stop = threading.Event()
         stop_on_signals(stop)
-        options = DemoOptions(scenarios=tuple(known[name] for name in names), keep=keep, seed=seed, quiet_s=quiet_s)
+        options = DemoOptions(
+            scenarios=tuple(known[name] for name in names),
+            keep=keep,
+            seed=seed,
+            quiet_s=quiet_s,
+            improve=not scenario,
+        )
         result = run_demo(options, stop)
         comparison = None
         if not skip_replay and not result.interrupted:

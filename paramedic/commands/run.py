@@ -8,17 +8,15 @@ import typer
 
 from paramedic.supervisor import SERVICES
 
-RUNNABLE = (*SERVICES, "console")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
     @app.command()
     def run(
-        service: Annotated[str, typer.Argument(help=f"One of: {', '.join(RUNNABLE)}.")],
+        service: Annotated[str, typer.Argument(help=f"One of: {', '.join(SERVICES)}.")],
     ) -> None:
         """Run one service in the foreground until Ctrl-C."""
-        if service not in RUNNABLE:
-            raise typer.BadParameter(f"{service!r} is not a service; choose one of {', '.join(RUNNABLE)}")
+        if service not in SERVICES:
+            raise typer.BadParameter(f"{service!r} is not a service; choose one of {', '.join(SERVICES)}")
         os.execv(sys.executable, [sys.executable, "-m", f"services.{service}"])

@@ -41,11 +41,13 @@ def register(app: typer.Typer) -> None:
                 with console.status(f"starting {service}"):
                     supervisor.wait_ready(service)
                 console.print(f"[green]✓[/] {service}")
-            intake, api = run_file(settings, "intake").get("url"), run_file(settings, "ticketing").get("url")
+            intake, api, page = (run_file(settings, name).get("url") for name in ("intake", "ticketing", "console"))
             if intake:
                 console.print(
                     f"\nSend OTLP to [bold]{intake}[/]   (OTEL_EXPORTER_OTLP_ENDPOINT={intake})", soft_wrap=True
                 )
+            if page:
+                console.print(f"Console: [bold]{page}[/]", soft_wrap=True)
             if api:
                 console.print(f"Incidents: [bold]{api}/api/v1/incidents[/]   API: {api}/docs", soft_wrap=True)
             console.print(f"Logs: {supervisor.logs_dir}   Ctrl-C stops everything.", soft_wrap=True)

@@ -1,13 +1,16 @@
 """Judge one scenario from the published events alone: pure functions from events to an outcome."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from libs.contracts.incident import OPEN_STATES, IncidentChanged
 from libs.contracts.investigation import Hypothesis
 from libs.contracts.remediation import RemediationChanged, RunState
 from paramedic.demo.observer import Seen, first_anomaly, investigations, newest_incident, openings, runs
 from paramedic.demo.scenario import Ending, Scenario
+
+APPROVAL_S: Final = 2.0  # from an approval to its applied action: longer, and people press the button again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class Outcome:
         verified: Whether the fix was verified.
         human_needed: Whether a human decided or acted.
         resolved: Whether the incident ended resolved.
+        approved_after_s: From a human's approval to the applied action; None where nobody approved.
+        history: What the ticket says of an earlier one of the same fault, "" for nothing expected.
         extra_tickets: Tickets opened meanwhile that do not belong to the fault.
         failures: Expectations that did not hold, in words.
     """
@@ -57,6 +62,8 @@ class Outcome:
     verified: bool = False
     human_needed: bool = False
     resolved: bool = False
+    approved_after_s: float | None = None
+    history: str = ""
     extra_tickets: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
 
@@ -66,7 +73,22 @@ def is_right(scenario: Scenario, hypothesis: Hypothesis | None) -> bool:
     return hypothesis is not None and hypothesis.service in scenario.services and hypothesis.kind in scenario.kinds
 
 
-def judge(scenario: Scenario, events: list[Seen], live_at: datetime, began_at: datetime) -> Outcome:
+def ticket_of(scenario: Scenario, events: list[Seen], began_at: datetime) -> tuple[datetime, IncidentChanged] | None:
+    """The ticket of a fault: of those opened since, the first whose newest investigation names it, else the first.
+
+    Another one, which an echo of the fault before may have opened earlier, counts as an extra ticket either way.
+    """
+    opened = openings(events, began_at)
+    for at, incident in opened:
+        found = investigations(events, incident.id)
+        if found and is_right(scenario, next(iter(found[-1][1].hypotheses), None)):
+            return at, incident
+    return opened[0] if opened else None
+
+
+def judge(
+    scenario: Scenario, events: list[Seen], live_at: datetime, began_at: datetime, approved_at: datetime | None = None
+) -> Outcome:
     """Judge a scenario.
 
     Args:
@@ -74,11 +96,12 @@ def judge(scenario: Scenario, events: list[Seen], live_at: datetime, began_at: d
         events: Everything published so far.
         live_at: When the fault was live in the shop.
         began_at: When the injection began; tickets opened since then belong to it.
+        approved_at: When a human sent an approval; None when none was asked for.
     """
-    opened = openings(events, began_at)
-    if not opened:
+    own = ticket_of(scenario, events, began_at)
+    if own is None:
         return Outcome(scenario=scenario.name, title=scenario.title, failures=("no ticket was opened",))
-    opened_at, first_state = opened[0]
+    opened_at, first_state = own
     incident = newest_incident(events, first_state.id) or first_state
     found = investigations(events, incident.id)
     first = found[0][1].hypotheses[:1] if found else ()
@@ -107,9 +130,18 @@ def judge(scenario: Scenario, events: list[Seen], live_at: datetime, began_at: d
         verified=final is not None and final.state is RunState.SUCCEEDED,
         human_needed=scenario.ending is Ending.HUMAN or any(change.human_involved for change in changes),
         resolved=incident.state not in OPEN_STATES,
-        extra_tickets=tuple(other.number for _, other in opened[1:]),
+        approved_after_s=approved_after_s(events, incident.id, approved_at),
+        extra_tickets=tuple(other.number for _, other in openings(events, began_at) if other.id != first_state.id),
     )
     return with_failures(scenario, outcome, incident)
+
+
+def approved_after_s(events: list[Seen], incident_id: str, approved_at: datetime | None) -> float | None:
+    """Seconds from a human's approval to the first event that says that the action was applied."""
+    if approved_at is None:
+        return None
+    applied = [at for at, change in runs(events, incident_id) if at >= approved_at and change.applied_at is not None]
+    return (min(applied) - approved_at).total_seconds() if applied else None
 
 
 def last_run(changes: list[RemediationChanged]) -> RemediationChanged | None:
@@ -123,8 +155,6 @@ def last_run(changes: list[RemediationChanged]) -> RemediationChanged | None:
 
 def with_failures(scenario: Scenario, outcome: Outcome, incident: IncidentChanged) -> Outcome:
     """Add the expectations that did not hold."""
-    import dataclasses
-
     failures = []
     if outcome.detected_after_s is None:
         failures.append("no anomaly was published for its ticket")
@@ -139,10 +169,14 @@ def with_failures(scenario: Scenario, outcome: Outcome, incident: IncidentChange
         failures.append("a human was involved")
     if scenario.ending is Ending.APPROVED and not outcome.human_needed:
         failures.append("no human was asked")
+    took_s = outcome.approved_after_s
+    if scenario.ending is Ending.APPROVED and (took_s is None or took_s > APPROVAL_S):
+        took = "never" if took_s is None else f"{took_s:.1f} s after it"
+        failures.append(f"the approved action was applied {took}, expected within {APPROVAL_S:g} s")
     if scenario.ending is Ending.HUMAN and outcome.action:
         failures.append(f"{outcome.action} was applied where no pattern is known")
     if not outcome.resolved:
         failures.append(f"the incident is still {incident.state}")
     if outcome.extra_tickets:
         failures.append(f"more tickets than one: {', '.join(outcome.extra_tickets)}")
-    return dataclasses.replace(outcome, failures=tuple(failures))
+    return replace(outcome, failures=tuple(failures))

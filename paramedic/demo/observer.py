@@ -12,11 +12,11 @@ from libs.contracts.incident import IncidentChanged
 from libs.contracts.investigation import InvestigationCompleted
 from libs.contracts.records import Record
 from libs.contracts.remediation import RemediationChanged
-from libs.contracts.topics import ANOMALIES, INCIDENTS, INVESTIGATIONS, REMEDIATIONS
+from libs.contracts.topics import ANOMALIES, INCIDENTS, INVESTIGATIONS, RECOMMENDATIONS, REMEDIATIONS
 from libs.errors import InvalidMessage
 from libs.service.platform import Platform
 
-TOPICS: Final = (ANOMALIES, INCIDENTS, INVESTIGATIONS, REMEDIATIONS)
+TOPICS: Final = (ANOMALIES, INCIDENTS, INVESTIGATIONS, REMEDIATIONS, RECOMMENDATIONS)
 R = TypeVar("R")
 
 
@@ -135,3 +135,14 @@ def first_anomaly(events: list[Seen], incident: IncidentChanged) -> datetime | N
         if isinstance(s.record, AnomalyDetected) and s.record.id in ids and s.record.state is EpisodeState.OPENED
     ]
     return min(times, default=None)
+
+
+def last_closed(events: list[Seen], incident: IncidentChanged) -> datetime | None:
+    """When the last anomaly of an incident went back to normal; None while one is open or none has closed."""
+    ids = {anomaly.id for anomaly in incident.anomalies}
+    newest: dict[str, Seen] = {}
+    for seen in events:
+        if isinstance(seen.record, AnomalyDetected) and seen.record.id in ids:
+            newest[seen.record.id] = seen
+    states = {seen.record.state for seen in newest.values() if isinstance(seen.record, AnomalyDetected)}
+    return max(seen.at for seen in newest.values()) if states == {EpisodeState.CLOSED} else None

@@ -1,37 +1,33 @@
 """Run the demo: platform and shop up, faults one after another, a human's part played, everything down again."""
 
-import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-import psutil
-
-from examples.shop.shop import Shop
 from libs.contracts.codec import ns_from_utc
-from libs.contracts.incident import OPEN_STATES
+from libs.contracts.incident import OPEN_STATES, IncidentChanged
 from libs.contracts.remediation import FINAL_STATES, RemediationChanged, RunState
 from libs.errors import ParamedicError
-from libs.service.platform import Platform, open_platform
 from libs.service.settings import Settings, load_settings
-from paramedic.api_client import api_url, post
+from paramedic.api_client import post
 from paramedic.console import console
-from paramedic.demo.judge import Outcome, judge, last_run
-from paramedic.demo.observer import Observer, Seen, newest_incident, openings, runs
-from paramedic.demo.scenario import QUIET_S, Ending, Scenario
+from paramedic.demo.history import judge_history
+from paramedic.demo.improve_act import improve
+from paramedic.demo.improvement import Improvement, on_healthy, open_recommendations
+from paramedic.demo.judge import Outcome, judge, last_run, ticket_of
+from paramedic.demo.observer import Seen, last_closed, newest_incident, openings, runs
+from paramedic.demo.scenario import QUIET_S, WEAK, Ending, Scenario
+from paramedic.demo.stage import Stage, demo_environment, environment, keep, memory_mib, raise_stage
 from paramedic.demo.timeline import Timeline
-from paramedic.recording_writer import record_topics
-from paramedic.supervisor import SERVICES, Supervisor, run_file
+from paramedic.supervisor import SERVICES
 
-SHOP_RATE_PER_S: Final = 12.0
 DETECTION_S: Final = 75.0
-R = TypeVar("R")
 HEALING_S: Final = 150.0
 RECOVERY_S: Final = 90.0
 
@@ -46,6 +42,7 @@ class DemoOptions:
         seed: Seed of the load generator.
         quiet: Print no timeline.
         quiet_s: Length of the quiet scenario in seconds.
+        improve: Whether to try a recommended code change after the faults.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -53,6 +50,7 @@ class DemoOptions:
     seed: int = 7
     quiet: bool = False
     quiet_s: float = QUIET_S
+    improve: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +65,7 @@ class DemoResult:
         settings: Settings of the platform that ran.
         wall_s: Seconds from start to end of the last scenario.
         run_states: Newest state of each remediation run.
+        improvement: What became of the recommended code changes; None when that was not tried.
         interrupted: Whether Ctrl-C ended it early.
     """
 
@@ -77,48 +76,8 @@ class DemoResult:
     settings: Settings = field(default_factory=load_settings)
     wall_s: float = 0.0
     run_states: list[RemediationChanged] = field(default_factory=list)
+    improvement: Improvement | None = None
     interrupted: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class Stage:
-    """Everything that runs during the demo."""
-
-    settings: Settings
-    platform: Platform
-    supervisor: Supervisor
-    shop: Shop
-    observer: Observer
-    timeline: Timeline
-    stop: threading.Event
-
-
-def demo_environment(base: Settings) -> dict[str, str]:
-    """Settings of a demo: a data folder of its own, and holds as short as one viewer's patience."""
-    return {
-        "PARAMEDIC_DATA_DIR": str((base.data_dir / "demo").absolute()),
-        "PARAMEDIC_BROKER": "embedded",
-        "PARAMEDIC_INCIDENT_STORE": "sqlite",
-        "PARAMEDIC_TELEMETRY_STORE": "sqlite",
-        "PARAMEDIC_HOLD_S": "5",
-        "PARAMEDIC_VERIFY_S": "90",
-        "PARAMEDIC_CORRELATION_S": "30",
-    }
-
-
-@contextmanager
-def environment(added: dict[str, str]) -> Iterator[None]:
-    """Environment variables for the time of the demo."""
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def run_demo(options: DemoOptions, stop: threading.Event) -> DemoResult:
@@ -128,74 +87,17 @@ def run_demo(options: DemoOptions, stop: threading.Event) -> DemoResult:
         shutil.rmtree(settings.data_dir, ignore_errors=True)
         result = DemoResult(settings=settings, recording=settings.data_dir / "recording")
         with ExitStack() as cleanup:
-            stage = _raise_stage(options, settings, cleanup, stop, result)
+            timeline = Timeline(quiet=options.quiet)
+            stage = raise_stage(
+                settings, cleanup, seed=options.seed, timeline=timeline, recording=result.recording, stop=stop
+            )
             if stage is not None:
                 _play(options, stage, result)
-                result.memory_mib = _memory(stage)
+                result.memory_mib = memory_mib(stage)
                 if options.keep and not stop.is_set():
-                    _keep(stage)
+                    keep(stage)
         result.interrupted = stop.is_set() and not options.keep
         return result
-
-
-def _raise_stage(
-    options: DemoOptions, settings: Settings, cleanup: ExitStack, stop: threading.Event, result: DemoResult
-) -> Stage | None:
-    timeline = Timeline(quiet=options.quiet)
-    supervisor = Supervisor(settings, on_event=lambda text: timeline.say(text, "yellow"))
-    cleanup.callback(supervisor.stop)
-    with console.status("starting the embedded broker"):
-        supervisor.start_broker()
-        supervisor.wait_broker()
-    for service in SERVICES:
-        if service != "remediation":
-            supervisor.start_service(service)
-    for service in SERVICES:
-        if service == "remediation":
-            continue
-        with console.status(f"starting {service}"):
-            supervisor.wait_ready(service)
-        if stop.is_set():
-            return None
-    timeline.say("broker and services are ready", "green")
-    with console.status("starting the shop"):
-        shop = Shop.start(
-            str(run_file(settings, "intake")["url"]),
-            settings.data_dir / "shop",
-            rate_per_s=SHOP_RATE_PER_S,
-            seed=options.seed,
-        )
-    cleanup.callback(shop.stop)
-    os.environ["PARAMEDIC_EXECUTOR_URL"] = shop.control_url
-    cleanup.callback(os.environ.pop, "PARAMEDIC_EXECUTOR_URL", None)
-    supervisor.add_environment({"PARAMEDIC_EXECUTOR_URL": shop.control_url})
-    supervisor.start_service("remediation")
-    supervisor.wait_ready("remediation")
-    timeline.say(
-        f"the shop is open: {SHOP_RATE_PER_S:g} requests/s from its users; control API {shop.control_url}", "green"
-    )
-    timeline.say(f"incident API {api_url(settings)}/docs", "green")
-    platform = open_platform("demo", settings)
-    observer = cleanup.enter_context(Observer(platform, timeline.seen))
-    recording_done = threading.Event()
-    recorder = threading.Thread(
-        target=record_topics,
-        args=(platform, result.recording),
-        kwargs={"stop": recording_done, "from_beginning": True},
-        name="recording",
-    )
-    recorder.start()
-    cleanup.callback(recorder.join)
-    cleanup.callback(recording_done.set)
-    return Stage(
-        settings=settings,
-        platform=platform,
-        supervisor=supervisor,
-        shop=shop,
-        observer=observer,
-        timeline=timeline,
-        stop=stop,
-    )
 
 
 def _play(options: DemoOptions, stage: Stage, result: DemoResult) -> None:
@@ -210,7 +112,9 @@ def _play(options: DemoOptions, stage: Stage, result: DemoResult) -> None:
         if scenario.ending is Ending.QUIET:
             result.outcomes.append(_quiet(stage, scenario, options.quiet_s))
         else:
-            result.outcomes.append(_fault(stage, scenario))
+            result.outcomes.append(_with_history(stage, result.outcomes, _fault(stage, scenario)))
+    if options.improve and "recommender" in SERVICES and not stage.stop.is_set():
+        result.improvement = improve(stage)
     newest: dict[str, RemediationChanged] = {}
     for seen in stage.observer.events():
         if isinstance(seen.record, RemediationChanged):
@@ -242,30 +146,97 @@ def _fault(stage: Stage, scenario: Scenario) -> Outcome:
     stage.timeline.say(f"── fault {scenario.name}: {scenario.title}")
     stage.shop.inject(scenario.name)
     live_at = datetime.now(UTC)
-    opened = _wait(stage, lambda events: openings(events, began_at) or None, DETECTION_S)
-    healed = opened is not None and _see_through(stage, scenario, opened[0][1].id)
+    ticket = Ticket(scenario=scenario, began_at=began_at)
+    opened = stage.wait(ticket.newest, DETECTION_S)
+    approved_at = _approve(stage, ticket) if opened and scenario.ending is Ending.APPROVED else None
+    healed = opened is not None and _see_through(stage, ticket)
     if not healed:
         stage.shop.clear(scenario.name)
     if opened:
-        _wait_resolved(stage, opened[0][1].id)
+        stage.wait(ticket.resolved, RECOVERY_S)
     if healed and scenario.outlasts_fix:
         stage.shop.clear(scenario.name)
-    return judge(scenario, stage.observer.events(), live_at, began_at)
+    events = stage.observer.events()
+    stage.troubles.append((began_at, _calm_again(events, ticket)))
+    return judge(scenario, events, live_at, began_at, approved_at)
 
 
-def _see_through(stage: Stage, scenario: Scenario, incident_id: str) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """The ticket of one fault, looked up anew in the events: which one it is may be known only after a while.
+
+    Attributes:
+        scenario: The fault.
+        began_at: When its injection began.
+    """
+
+    scenario: Scenario
+    began_at: datetime
+
+    def newest(self, events: list[Seen]) -> IncidentChanged | None:
+        """Its newest state; None before it is opened."""
+        own = ticket_of(self.scenario, events, self.began_at)
+        return None if own is None else newest_incident(events, own[1].id)
+
+    def runs(self, events: list[Seen]) -> list[RemediationChanged]:
+        """Its remediation events, in order."""
+        incident = self.newest(events)
+        return [] if incident is None else [change for _, change in runs(events, incident.id)]
+
+    def in_state(self, state: RunState) -> Callable[[list[Seen]], RemediationChanged | None]:
+        """A look for a remediation run in a state."""
+        return lambda events: next((change for change in self.runs(events) if change.state is state), None)
+
+    def ended(self, events: list[Seen]) -> RemediationChanged | None:
+        """The run that applied something, when it has ended."""
+        run = last_run(self.runs(events))
+        return run if run is not None and run.applied_at is not None and run.state in FINAL_STATES else None
+
+    def resolved(self, events: list[Seen]) -> bool | None:
+        """True when it is resolved."""
+        incident = self.newest(events)
+        return True if incident is not None and incident.state not in OPEN_STATES else None
+
+
+def _calm_again(events: list[Seen], ticket: Ticket) -> datetime:
+    """When the fault's effects were over: its last anomaly closed, or now where that does not say it."""
+    incident = ticket.newest(events)
+    closed_at = last_closed(events, incident) if incident is not None and not ticket.scenario.outlasts_fix else None
+    return closed_at or datetime.now(UTC)
+
+
+def _with_history(stage: Stage, earlier: Sequence[Outcome], outcome: Outcome) -> Outcome:
+    """The outcome with what its ticket says of the first time, where the fault was there before."""
+    first = next((one for one in earlier if one.scenario == outcome.scenario), None)
+    if first is None:
+        return outcome
+    history = judge_history(first, outcome, stage.platform.incidents.get(outcome.incident_id))
+    stage.timeline.say(f"{outcome.incident} is {history.text()}", "cyan")
+    return replace(outcome, history=history.text(), failures=(*outcome.failures, *history.failures))
+
+
+def _approve(stage: Stage, ticket: Ticket) -> datetime | None:
+    """Play the human who approves; when the approval was sent, None when nothing waited for one."""
+    waiting = stage.wait(ticket.in_state(RunState.AWAITING_APPROVAL), HEALING_S)
+    if waiting is None:
+        return None
+    stage.timeline.say(f"a human approves: {waiting.action} on {waiting.target}", "yellow")
+    sent_at = datetime.now(UTC)
+    _post(
+        stage,
+        f"/api/v1/remediations/{waiting.id}/approve",
+        {"actor": "demo-viewer", "reason": "the evidence is clear"},
+    )
+    return sent_at
+
+
+def _see_through(stage: Stage, ticket: Ticket) -> bool:
     """Wait for what remediation makes of the incident; play the human where one is needed. Whether it was healed."""
-    if scenario.ending is Ending.APPROVED:
-        waiting = _wait(stage, lambda events: _in_state(events, incident_id, RunState.AWAITING_APPROVAL), HEALING_S)
-        if waiting is not None:
-            stage.timeline.say(f"a human approves: {waiting.action} on {waiting.target}", "yellow")
-            body = {"actor": "demo-viewer", "reason": "the evidence is clear"}
-            _post(stage, f"/api/v1/remediations/{waiting.id}/approve", body)
-    if scenario.ending is Ending.HUMAN:
-        _wait(stage, lambda events: _in_state(events, incident_id, RunState.ESCALATED), HEALING_S)
-        stage.timeline.say(f"a human fixes it: {scenario.title} no more", "yellow")
+    if ticket.scenario.ending is Ending.HUMAN:
+        stage.wait(ticket.in_state(RunState.ESCALATED), HEALING_S)
+        stage.timeline.say(f"a human fixes it: {ticket.scenario.title} no more", "yellow")
         return False
-    run = _wait(stage, lambda events: _ended(events, incident_id), HEALING_S)
+    run = stage.wait(ticket.ended, HEALING_S)
     return run is not None and run.state is RunState.SUCCEEDED
 
 
@@ -274,35 +245,6 @@ def _post(stage: Stage, path: str, body: dict[str, str]) -> None:
         post(stage.settings, path, body)
     except ParamedicError as error:
         stage.timeline.say(f"the API refused: {error}", "red")
-
-
-def _in_state(events: list[Seen], incident_id: str, state: RunState) -> RemediationChanged | None:
-    for _, change in runs(events, incident_id):
-        if change.state is state:
-            return change
-    return None
-
-
-def _ended(events: list[Seen], incident_id: str) -> RemediationChanged | None:
-    run = last_run([change for _, change in runs(events, incident_id)])
-    return run if run is not None and run.applied_at is not None and run.state in FINAL_STATES else None
-
-
-def _wait_resolved(stage: Stage, incident_id: str) -> None:
-    def resolved(events: list[Seen]) -> bool | None:
-        incident = newest_incident(events, incident_id)
-        return True if incident is not None and incident.state not in OPEN_STATES else None
-
-    _wait(stage, resolved, RECOVERY_S)
-
-
-def _wait(stage: Stage, look: Callable[[list[Seen]], R | None], timeout_s: float) -> R | None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        found = stage.observer.wait(look, 1.0, stage.stop)
-        stage.supervisor.tend()
-        if found is not None or time.monotonic() > deadline or stage.stop.is_set():
-            return found
 
 
 def _quiet(stage: Stage, scenario: Scenario, length_s: float) -> Outcome:
@@ -315,35 +257,8 @@ def _quiet(stage: Stage, scenario: Scenario, length_s: float) -> Outcome:
             stage.stop.wait(1.0)
     opened = openings(stage.observer.events(), began_at)
     failures = tuple(f"false ticket {incident.number}: {incident.title}" for _, incident in opened)
-    return Outcome(scenario=scenario.name, title=scenario.title, resolved=not opened, failures=failures)
-
-
-def _memory(stage: Stage) -> dict[str, float]:
-    sizes = {}
-    for name in (*SERVICES, "broker"):
-        try:
-            sizes[name] = psutil.Process(stage.supervisor.pid(name)).memory_info().rss / (1 << 20)
-        except (psutil.NoSuchProcess, KeyError):
-            continue
-    for name, pid in stage.shop.pids.items():
-        try:
-            process = psutil.Process(pid)
-            family = [process, *process.children(recursive=True)]
-            sizes[f"shop {name} and children"] = sum(one.memory_info().rss for one in family) / (1 << 20)
-        except psutil.NoSuchProcess:
-            continue
-    return sizes
-
-
-def _keep(stage: Stage) -> None:
-    stage.timeline.say(
-        f"everything keeps running: API {api_url(stage.settings)}/docs, shop {stage.shop.control_url}", "green"
-    )
-    console.print(
-        f"Look around with: PARAMEDIC_DATA_DIR={stage.settings.data_dir} paramedic incidents list   (Ctrl-C ends it)"
-    )
-    while not stage.stop.wait(0.5):
-        stage.supervisor.tend()
+    false = on_healthy(open_recommendations(stage.observer.events()), WEAK)
+    return Outcome(scenario=scenario.name, title=scenario.title, resolved=not opened, failures=(*failures, *false))
 
 
 def scenario_names(known: Sequence[Scenario]) -> str:

@@ -8,6 +8,7 @@ from rich.markup import escape
 from libs.contracts.anomaly import AnomalyDetected, EpisodeState, Severity
 from libs.contracts.incident import IncidentChange, IncidentChanged
 from libs.contracts.investigation import InvestigationCompleted
+from libs.contracts.recommendation import CodeChangeRecommended
 from libs.contracts.remediation import RemediationChanged, RunState
 from paramedic.console import console
 from paramedic.demo.observer import Seen
@@ -35,7 +36,7 @@ class Timeline:
     def __init__(self, *, quiet: bool = False) -> None:
         self._began = datetime.now(UTC)
         self._quiet = quiet
-        self._told: dict[str, RunState] = {}
+        self._told: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def say(self, text: str, style: str = "bold") -> None:
@@ -45,8 +46,8 @@ class Timeline:
     def seen(self, seen: Seen) -> None:
         """One published event; those that only repeat what is known are left out."""
         described = describe(seen)
-        if isinstance(seen.record, RemediationChanged):
-            if self._told.get(seen.record.id) is seen.record.state:
+        if isinstance(seen.record, RemediationChanged | CodeChangeRecommended):
+            if self._told.get(seen.record.id) == seen.record.state:
                 return
             self._told[seen.record.id] = seen.record.state
         if described is not None:
@@ -71,6 +72,8 @@ def describe(seen: Seen) -> tuple[str, str] | None:
         return _investigation(record)
     if isinstance(record, RemediationChanged):
         return _run(record)
+    if isinstance(record, CodeChangeRecommended):
+        return _recommendation(record)
     return None
 
 
@@ -106,3 +109,10 @@ def _run(run: RemediationChanged) -> tuple[str, str]:
     style = _RUN_STYLE.get(run.state, "blue")
     what = f"{run.action} {run.target}" if run.action else "no known pattern"
     return "remediation", f"[{style}]{run.state}[/] {escape(what)} [dim]{escape(run.reason)}[/]"
+
+
+def _recommendation(one: CodeChangeRecommended) -> tuple[str, str] | None:
+    if one.state != "open":
+        return None
+    where = f"{one.location.path}:{one.location.line}"
+    return "recommender", f"[blue]{escape(one.title)}[/] [dim]{escape(where)}, {one.rule}, {one.confidence:.0%}[/]"

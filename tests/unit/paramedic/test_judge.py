@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import schemas
-from libs.contracts.anomaly import AnomalyDetected
+from libs.contracts.anomaly import AnomalyDetected, EpisodeState
 from libs.contracts.codec import from_json
 from libs.contracts.incident import IncidentChange, IncidentChanged, IncidentState
 from libs.contracts.investigation import CauseKind, InvestigationCompleted
 from libs.contracts.records import Record
 from libs.contracts.remediation import RemediationChanged, RunState
 from paramedic.demo.judge import judge
-from paramedic.demo.observer import Seen
+from paramedic.demo.observer import Seen, last_closed
 from paramedic.demo.scenario import Ending, Scenario
 
 LIVE = datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -100,3 +100,40 @@ def test_an_incident_left_open_is_a_failure() -> None:
 def test_a_second_ticket_is_a_failure() -> None:
     other = dataclasses.replace(INCIDENT, id="other", number="INC-000043")
     assert "more tickets than one: INC-000043" in failures([*GOOD, at(70, other)])
+
+
+def approved(applied_s: float | None) -> str:
+    """Failures of a fault whose approval, 20 s after it was live, was applied this long after it; None is never."""
+    scenario = dataclasses.replace(SCENARIO, ending=Ending.APPROVED)
+    touched = dataclasses.replace(HEALED, human_involved=True, applied_at=LIVE if applied_s is not None else None)
+    applied = dataclasses.replace(touched, state=RunState.VERIFYING, version=5)
+    waiting = dataclasses.replace(applied, state=RunState.AWAITING_APPROVAL, applied_at=None, version=3)
+    events = [*GOOD[:3], at(14, waiting), at(20 + (applied_s or 0.0), applied), at(60, touched), GOOD[4]]
+    return "; ".join(judge(scenario, events, LIVE, LIVE, LIVE + timedelta(seconds=20)).failures)
+
+
+def test_an_approval_that_is_applied_at_once_is_measured() -> None:
+    assert approved(1.5) == ""
+
+
+def test_an_approval_that_takes_long_or_is_never_applied_is_a_failure() -> None:
+    assert "applied 2.5 s after it, expected within 2 s" in approved(2.5)
+    assert "applied never" in approved(None)
+
+
+def test_a_fault_is_over_when_its_last_anomaly_has_closed() -> None:
+    ids = [anomaly.id for anomaly in INCIDENT.anomalies]
+    opened = [dataclasses.replace(ANOMALY, id=one, state=EpisodeState.OPENED) for one in ids]
+    closed = [dataclasses.replace(ANOMALY, id=one, state=EpisodeState.CLOSED) for one in ids]
+    events = [at(10 + number, one) for number, one in enumerate(opened)]
+    assert last_closed(events, INCIDENT) is None
+    events += [at(40 + number, one) for number, one in enumerate(closed)]
+    assert last_closed(events, INCIDENT) == LIVE + timedelta(seconds=39 + len(ids))
+
+
+def test_an_echo_that_opens_its_ticket_first_is_the_extra_one() -> None:
+    echo = dataclasses.replace(INCIDENT, id="echo", number="INC-000042", anomalies=())
+    outcome = judge(SCENARIO, [at(2, echo), *GOOD], LIVE, LIVE)
+    assert outcome.incident == INCIDENT.number
+    assert outcome.extra_tickets == ("INC-000042",)
+    assert "more tickets than one: INC-000042" in "; ".join(outcome.failures)
