@@ -51,7 +51,7 @@ class Report:
         judged: Deployed version by service, of those that had enough traffic to be judged.
         operations: Service and server span of every judged operation.
         complete: Whether every finding was looked at before the time was up.
-        spans: Requests that were looked at.
+        requests: Requests that were looked at.
         duration_s: How long it took.
         notes: What could not be done, in words.
     """
@@ -103,12 +103,18 @@ class Analyst:
     _proven: dict[str, tuple[bool, str]] = field(default_factory=dict)
     _improved: dict[str, Looked] = field(default_factory=dict)
 
-    def run(self, asked: Asked, known: Mapping[str, CodeChangeRecommended]) -> Report:
+    def run(
+        self,
+        asked: Asked,
+        known: Mapping[str, CodeChangeRecommended],
+        deliver: Callable[[CodeChangeRecommended], None] = lambda _: None,
+    ) -> Report:
         """Look at a window.
 
         Args:
             asked: What to look at.
             known: Stored recommendations by id: what was decided is not patched again.
+            deliver: Told of each recommendation as soon as it is made; tests of a patch take a while.
         Raises:
             Stopped: the service is stopping.
             Unavailable: the telemetry store is down.
@@ -119,9 +125,12 @@ class Analyst:
         notes: list[str] = []
         complete = True
         sources: dict[tuple[str, str], Source | str] = {}
-        for finding in sorted(
-            self.findings(scene), key=lambda one: (-one.confidence, one.service, one.rule, one.subject)
-        ):
+        # What needs no tests comes first, then what telemetry alone is surest of.
+        order = sorted(
+            self.findings(scene),
+            key=lambda one: (bool(one.patcher), -one.confidence, one.service, one.rule, one.subject),
+        )
+        for finding in order:
             if self.stopping() or self.timer() - began_s > self.configuration.caps.run_s:
                 complete = False
                 break
@@ -136,6 +145,7 @@ class Analyst:
                 continue
             if looked.finding.confidence >= LEAST_CONFIDENCE:
                 found.append(_record(looked, asked, identity(finding, self._path(finding, source)), scene))
+                deliver(found[-1])
         found.sort(key=lambda one: (-one.confidence, one.id))
         return Report(
             asked=asked,
@@ -190,7 +200,7 @@ class Analyst:
 
     def _made(self, finding: Finding, source: Source) -> Patch | Declined:
         if not finding.patcher:
-            return Declined(why="no mechanical patch exists for this")
+            return Declined(why="this is not a mechanical change")
         return load_patchers().get(finding.patcher)(finding, source)
 
     def _declined(self, finding: Finding, repository: Repository, why: Declined) -> Looked:

@@ -54,20 +54,19 @@ def scene_of(
 ) -> Scene:
     """Arrange rows that were read; `cut` says that there were more than could be read."""
     settled_ns = window.end_ns - int(SETTLE_S * 1e9)
-    ended = [end_ns(row) for row in rows]
-    start_ns = min(ended, default=window.start_ns)
+    # Where reading stopped in the middle of a trace, its older half is missing.
+    begin = end_ns if cut else _start_ns
+    start_ns = min((begin(row) for row in rows), default=window.start_ns)
     children: dict[tuple[str, str], list[SpanRow]] = defaultdict(list)
     for row in rows:
         children[row.trace_id, row.parent_span_id].append(row)
     for below in children.values():
         below.sort(key=lambda span: (span.start_ns, span.span_id))
     frozen = {key: tuple(below) for key, below in children.items()}
-    # Where reading stopped in the middle of a trace, its older half is missing.
-    whole_from_ns = start_ns if cut else window.start_ns
     served = [
         row
         for row in rows
-        if row.kind == SERVER and wanted(row.service) and row.start_ns >= whole_from_ns and end_ns(row) < settled_ns
+        if row.kind == SERVER and wanted(row.service) and row.start_ns >= start_ns and end_ns(row) < settled_ns
     ]
     versions = _versions(served)
     instances: dict[str, set[str]] = defaultdict(set)
@@ -91,6 +90,10 @@ def scene_of(
         ),
         instances={service: frozenset(names) for service, names in instances.items()},
     )
+
+
+def _start_ns(row: SpanRow) -> int:
+    return row.start_ns
 
 
 def _versions(served: Sequence[SpanRow]) -> dict[str, str]:

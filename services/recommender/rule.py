@@ -6,7 +6,7 @@ says about its findings is a patcher's work (patch.py).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Final, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -116,10 +116,10 @@ class Rule(Protocol[T_contra]):
         ...
 
 
-RULES: Final[Registry["type[Rule[Thresholds]]"]] = Registry("rule")
+RULES: Final[Registry[type[Rule[Any]]]] = Registry("rule")
 
 
-def load_rules() -> Registry["type[Rule[Thresholds]]"]:
+def load_rules() -> Registry[type[Rule[Any]]]:
     """Every rule."""
     from services.recommender import rules
 
@@ -135,6 +135,8 @@ def saves_enough(thresholds: Thresholds, saved_s: float, mean_s: float) -> bool:
 def milliseconds(seconds: float) -> str:
     """`12.3 ms`, `0.41 ms`, `1,230 ms`."""
     value = seconds * 1e3
+    if value >= 10_000:
+        return f"{seconds:,.0f} s"
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.1f} ms" if value >= 1 else f"{value:.2f} ms"
 
 

@@ -150,22 +150,18 @@ def _working_tree(source: Source, stopping: Callable[[], bool]) -> Iterator[Path
         if not source.commit:
             yield tree if _copied(source.repository.path, tree) else None
             return
-        common = {"cwd": Path(folder), "timeout_s": _GIT_S, "stopping": stopping}
+        environment = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "HOME": os.devnull}
         quiet = ["git", "-c", "safe.directory=*", "-c", f"core.hooksPath={os.devnull}"]
-        plain = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "HOME": os.devnull}
+
+        def succeeds(arguments: list[str]) -> bool:
+            ended = run_program(
+                [*quiet, *arguments], cwd=Path(folder), timeout_s=_GIT_S, environment=environment, stopping=stopping
+            )
+            return ended.code == 0
+
         path = str(source.repository.path)
-        cloned = run_program(
-            [*quiet, "clone", "--quiet", "--shared", "--no-checkout", "--", path, str(tree)],
-            environment=plain, **common,
-        )  # fmt: skip
-        if cloned.code == 0:
-            checked = run_program(
-                [*quiet, "-C", str(tree), "checkout", "--quiet", "--detach", source.commit],
-                environment=plain, **common,
-            )  # fmt: skip
-            yield tree if checked.code == 0 else None
-        else:
-            yield None
+        made = succeeds(["clone", "--quiet", "--shared", "--no-checkout", "--", path, str(tree)])
+        yield tree if made and succeeds(["-C", str(tree), "checkout", "--quiet", "--detach", source.commit]) else None
 
 
 def _copied(path: Path, tree: Path) -> bool:

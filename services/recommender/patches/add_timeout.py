@@ -61,8 +61,8 @@ def _patch(code: Code, function: Defined, node: cst.CSTNode, module: cst.Module,
     return Patch(
         files={code.path: module.code},
         place=code.place(node, function.name),
-        says=f"The call ends after {seconds} s at the latest. Review: does the caller handle the timeout's exception as it "
-        "handles a failed call?",
+        says=f"The call ends after {seconds} s at the latest. Review: does the caller handle the timeout's exception "
+        "as it handles a failed call?",
         confidence=0.95,
     )
 

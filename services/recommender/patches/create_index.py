@@ -74,10 +74,10 @@ def create_index(finding: Finding, source: Source) -> Patch | Declined:
         database.close()
 
 
-def _wanted(tree: exp.Expression, tables: dict[str, str], database: EmptyDatabase) -> list[Wanted]:
+def _wanted(tree: exp.Expr, tables: dict[str, str], database: EmptyDatabase) -> list[Wanted]:
     owners = {alias: {name.casefold() for name in database.columns(table)} for alias, table in tables.items()}
 
-    def owner(column: exp.Expression | None) -> str:
+    def owner(column: object) -> str:
         """Alias of the table whose bare column this is, "" when it is an expression or unclear."""
         if not isinstance(column, exp.Column):
             return ""
@@ -94,10 +94,11 @@ def _wanted(tree: exp.Expression, tables: dict[str, str], database: EmptyDatabas
                 if alias:
                     found[alias][kind].append(side.name)
     order = tree.args.get("order")
-    sides = [owner(one.this) for one in order.expressions] if order is not None else []
+    terms = [one.this for one in order.expressions] if order is not None else []
+    sides = [owner(term) for term in terms]
     # Rows come sorted out of an index only when all that they are sorted by is of one table.
     if sides and len(set(sides)) == 1 and sides[0]:
-        found[sides[0]]["ordered"] = [one.this.name for one in order.expressions]
+        found[sides[0]]["ordered"] = [term.name for term in terms]
     return [
         Wanted(
             table=tables[alias],

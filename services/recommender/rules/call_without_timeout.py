@@ -113,8 +113,12 @@ def _finding(service: str, version: str, calls: Calls, *, told: bool, hang_s: fl
             Evidence(text="the client says on each of them that it was given none", weight=0.9, source=_ATTRIBUTE)
         )
     lines += [
-        Evidence(text=f"a call lasted {span.duration_ns / 1e9:.0f} s", weight=0.8, source=f"trace {span.trace_id}")
-        for span in exemplars(hung)
+        Evidence(
+            text=f"a call lasted {milliseconds(span.duration_ns / 1e9)}",
+            weight=0.8 if span in hung else 0.4,
+            source=f"trace {span.trace_id}",
+        )
+        for span in exemplars(hung or calls.spans)
     ]
     return Finding(
         rule=CallWithoutTimeout.name,

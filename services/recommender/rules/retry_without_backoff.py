@@ -87,13 +87,15 @@ def _retried(request: Request) -> Iterator[Attempts]:
             groups[call.parent_span_id, callee_of(call), address_of(call)].append(call)
     for calls in groups.values():
         attempts = [calls[0]]
-        for call in (*calls[1:], None):
-            if call is not None and attempts[-1].status == ERROR and call.start_ns >= end_ns(attempts[-1]):
-                attempts.append(call)
+        following: list[SpanRow | None] = [*calls[1:], None]
+        for following_call in following:
+            last = attempts[-1]
+            if following_call is not None and last.status == ERROR and following_call.start_ns >= end_ns(last):
+                attempts.append(following_call)
                 continue
             if len(attempts) > 1:
                 yield Attempts(request=request, spans=tuple(attempts))
-            attempts = [] if call is None else [call]
+            attempts = [] if following_call is None else [following_call]
 
 
 def _finding(
