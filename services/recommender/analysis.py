@@ -189,7 +189,7 @@ class Analyst:
         if not isinstance(source, Source):
             return None if finding.confidence == 0 else Looked(finding=finding, validation=source)
         path = source.resolve(finding.place.path)
-        finding = replace(finding, place=replace(finding.place, path=path or finding.place.path))
+        finding = replace(finding, place=_in_repository(finding.place, path))
         made = self._made(finding, source)
         if isinstance(made, Declined):
             if made.refuted:
@@ -273,6 +273,14 @@ def identity(finding: Finding, path: str) -> str:
     return str(
         uuid.uuid5(NAMESPACE, "\0".join((finding.rule, finding.service, named, finding.place.name, finding.subject)))
     )
+
+
+def _in_repository(place: CodePlace, path: str) -> CodePlace:
+    """A place with its path from the repository root, and its function without the name of the file's module."""
+    if not path:
+        return place
+    module = path.removesuffix(".py").replace("/", ".") + "."
+    return replace(place, path=path, function=place.function.removeprefix(module))
 
 
 def _placed(told: CodePlace, seen: CodePlace | None) -> CodePlace:

@@ -101,8 +101,9 @@ def _finding(
             Evidence(text=statement, weight=0.5, source="db.query.text"),
             Evidence(
                 text=f"{len(calls)} runs ({per_day(runs * operation.requests_per_day)}/day): mean "
-                f"{milliseconds(slow_s)}, 95 % within {milliseconds(percentile(durations, 0.95))}; its others take "
-                f"{milliseconds(fast_s)} in the median; {runs * slow_s / operation.mean_s:.0%} of {operation.name}",
+                f"{milliseconds(slow_s)}, 95 % within {milliseconds(percentile(durations, 0.95))}; other statements of "
+                f"the service take {milliseconds(fast_s)} in the median; {runs * slow_s / operation.mean_s:.0%} of "
+                f"{operation.name}",
                 weight=min(1.0, len(calls) / 50),
                 source=f"client spans of {operation.service} {operation.version}".strip(),
             ),

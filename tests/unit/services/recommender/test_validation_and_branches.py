@@ -118,7 +118,8 @@ def test_a_program_is_given_up_when_the_service_stops(tmp_path: Path) -> None:
     ("path", "text", "good"),
     [
         ("a.py", "x = 1\n", True), ("a.py", "x = (\n", False), ("a.toml", "x = 1\n", True), ("a.toml", "x =\n", False),
-        ("a.yaml", "x: 1\n", True), ("a.yaml", "x: [\n", False), ("a.sql", "SELECT 1;\n", True), ("a.sql", "SELECT (;", False),
+        ("a.yaml", "x: 1\n", True), ("a.yaml", "x: [\n", False),
+        ("a.sql", "SELECT 1;\n", True), ("a.sql", "SELECT (;", False),
         ("a.txt", "(", True),
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from libs.contracts.batch_rows import EventIn, LogIn, SpanIn
@@ -15,6 +15,7 @@ from services.recommender.observe import observe
 from services.recommender.scene import Scene
 
 BEGAN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+RECEIVED = BEGAN + timedelta(days=1)  # telemetry may not be ahead of the time at which it was received
 BEGAN_NS = int(BEGAN.timestamp()) * 1_000_000_000
 MINUTE_S = 60.0
 SHOW = {"code.function.name": "shop.cart.Carts.show", "code.file.path": "shop/cart.py", "code.line.number": "20"}
@@ -131,11 +132,11 @@ class Traffic:
         """Record everything."""
         spans = []
         for (service, version), rows in self._spans.items():
-            builder = SpanBatchBuilder(service, resource(service, version), BEGAN)
+            builder = SpanBatchBuilder(service, resource(service, version), RECEIVED)
             for row in rows:
                 builder.add(row)
             spans += builder.build()
-        logs = LogBatchBuilder("cart", resource("cart", "1.8.0"), BEGAN)
+        logs = LogBatchBuilder("cart", resource("cart", "1.8.0"), RECEIVED)
         for entry in self._logs:
             logs.add(entry)
         store.write(spans=spans, logs=logs.build() if self._logs else ())
