@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from services.recommender.configuration import Caps, Delivery, Repository, Schedule, Sources, load_configuration
@@ -10,7 +11,15 @@ from services.recommender.rule import Thresholds, load_rules
 
 ROOT = Path(__file__).resolve().parents[4]
 PAGE = (ROOT / "docs" / "recommendations.md").read_text()
-TABLES = (Sources, Schedule, Repository, Delivery, Caps, Thresholds, *(kind.thresholds for _, kind in load_rules()))
+TABLES: tuple[type[BaseModel], ...] = (
+    Sources,
+    Schedule,
+    Repository,
+    Delivery,
+    Caps,
+    Thresholds,
+    *(kind.thresholds for _, kind in load_rules()),
+)
 KEYS = [(table.__name__, name, field) for table in TABLES for name, field in table.model_fields.items()]
 
 
