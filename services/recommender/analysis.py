@@ -225,7 +225,7 @@ class Analyst:
         if lines > self.configuration.caps.diff_lines:
             return replace(looked, validation=f"no patch: its diff has {lines} lines, caps.diff_lines allows fewer")
         key = sha256("\0".join((source.repository.name, source.commit, finding.service, diff)).encode()).hexdigest()
-        if key not in self._proven or not source.commit:
+        if key not in self._proven:
             checked = validate(source, finding.service, diff, patch.files, self.stopping)
             self._proven[key] = (checked.passed, checked.words)
         passed, words = self._proven[key]

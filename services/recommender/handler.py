@@ -204,11 +204,19 @@ class RecommenderHandler:
             self._keep(one)
         if done:
             running, self._running = self._running, None
-            try:
-                report = running.result()
-            except Stopped:
-                return
-            self._finish(report)
+            self._end(running)
+
+    def _end(self, running: Future[Report]) -> None:
+        failure = running.exception()
+        if failure is None:
+            self._finish(running.result())
+        elif isinstance(failure, Unavailable):
+            raise failure  # an incident is still waiting and looked at again
+        elif not isinstance(failure, Stopped):
+            # A bug that one finding or file brings out must not end the service, nor be met again by the same incident.
+            self._parts.log.error("analysis failed", error=failure)
+            if self._incident is not None:
+                self._ledger.looked_at(self._incident)
 
     def _keep(self, found: CodeChangeRecommended) -> None:
         caps, stored = self._parts.configuration.caps, self._ledger.get(found.id)

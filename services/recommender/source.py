@@ -1,7 +1,7 @@
 """The code of a service at its deployed version: read from a git revision, or from plain files, and never written."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -51,7 +51,7 @@ class Source:
 
     def files(self, patterns: Sequence[str]) -> tuple[str, ...]:
         """Paths that match any of some glob patterns, sorted."""
-        return tuple(path for path in self._paths() if any(_matches(path, pattern) for pattern in patterns))
+        return tuple(path for path in sorted(self._paths()) if any(_matches(path, pattern) for pattern in patterns))
 
     def resolve(self, path: str) -> str:
         """Path from the repository root of a path that telemetry names, "" when no file is there.
@@ -63,13 +63,17 @@ class Source:
         candidates = [str(PurePosixPath(self.repository.prefix) / named.lstrip("/"))]
         parts = PurePosixPath(named).parts
         candidates += ["/".join(parts[at:]) for at in range(len(parts)) if parts[at] != "/"]
-        known = set(self._paths())
-        return next((candidate for candidate in candidates if candidate in known), "")
+        return next((candidate for candidate in candidates if self._has(candidate)), "")
 
-    def _paths(self) -> tuple[str, ...]:
+    def _has(self, path: str) -> bool:
+        if self.commit:
+            return path in _git_paths(self.repository.path, self.commit)
+        return is_inside(path) and _plain_file(self.repository.path, path) is not None
+
+    def _paths(self) -> Iterable[str]:
         if self.commit:
             return _git_paths(self.repository.path, self.commit)
-        return tuple(sorted(_plain_paths(self.repository.path)))
+        return _plain_paths(self.repository.path)
 
 
 def open_source(repository: Repository, version: str, stopping: Callable[[], bool] = lambda: False) -> Source:
@@ -133,9 +137,9 @@ def _git_file(source: Source, path: str) -> bytes | None:
 
 
 @lru_cache(maxsize=8)
-def _git_paths(path: Path, commit: str) -> tuple[str, ...]:
+def _git_paths(path: Path, commit: str) -> frozenset[str]:
     listed = git(path, ["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit])
-    return tuple(sorted(name for name in listed.text.split("\0") if name and is_inside(name)))
+    return frozenset(name for name in listed.text.split("\0") if name and is_inside(name))
 
 
 def _plain_file(root: Path, path: str) -> bytes | None:

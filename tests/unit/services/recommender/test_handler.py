@@ -15,7 +15,7 @@ from libs.contracts.investigation import CauseKind, Hypothesis, InvestigationCom
 from libs.contracts.recommendation import CodeChangeRecommended
 from libs.contracts.records import Record
 from libs.contracts.topics import COMMANDS, INVESTIGATIONS, RECOMMENDATIONS
-from libs.errors import ConfigurationError, InvalidMessage
+from libs.errors import ConfigurationError, InvalidMessage, Unavailable
 from libs.observability.log import Logger
 from libs.observability.metrics import ServiceMetrics
 from libs.service.platform import Platform
@@ -299,3 +299,36 @@ def test_a_stored_recommendation_survives_a_restart_unchanged(platform: Platform
     assert look(again) == []
     [dismissed] = give(again, COMMANDS, decision(first["n_plus_one_calls"].id, CommandKind.DISMISS_RECOMMENDATION))
     assert dismissed == replace(first["n_plus_one_calls"], state="dismissed", decided_by="ada", reason="agreed")
+
+
+class Failing(Executor):
+    """Every analysis ends with an error."""
+
+    def __init__(self, failure: Exception) -> None:
+        self._failure = failure
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_exception(self._failure)
+        return future
+
+
+def failing(platform: Platform, failure: Exception) -> RecommenderHandler:
+    return handler(platform.settings, platform, Failing(failure))
+
+
+def test_a_bug_in_an_analysis_is_logged_and_the_next_one_begins(platform: Platform, make: Make) -> None:
+    weak(platform)
+    make()
+    core = failing(platform, ValueError("a file that nobody thought of"))
+    assert look(core) == []
+    assert not core.busy
+
+
+def test_a_store_that_is_down_holds_the_service(platform: Platform, make: Make) -> None:
+    weak(platform)
+    make()
+    core = failing(platform, Unavailable("telemetry store"))
+    core.tick(BEGAN)
+    with pytest.raises(Unavailable, match="telemetry store"):
+        core.tick(BEGAN)
