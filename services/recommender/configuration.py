@@ -128,7 +128,7 @@ class Caps(Table):
     diff_lines: Annotated[int, Field(ge=1, le=5_000, description="Lines of a diff; a longer one is left out.")] = 200
     run_s: Annotated[
         float, Field(gt=0, description="Seconds of a run after which no further patch is begun; the next run goes on.")
-    ] = 240.0
+    ] = 120.0
 
 
 class Configuration(Table):
