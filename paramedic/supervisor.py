@@ -19,7 +19,16 @@ from libs.service.settings import Settings
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_LAST_S: Final = 10.0
 CONFIGURATION_EXIT: Final = 2  # run_service's exit code for a wrong setting: a restart cannot help
-SERVICES: Final = ("intake", "recorder", "detector", "ticketing", "investigator", "remediation", "console")
+SERVICES: Final = (
+    "intake",
+    "recorder",
+    "detector",
+    "ticketing",
+    "investigator",
+    "remediation",
+    "recommender",
+    "console",
+)
 
 
 class StartFailed(ParamedicError):

@@ -64,7 +64,8 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="Anomalies of neighbours within this time are one incident.")
     ] = 120.0
     model: Annotated[
-        str | None, Field(description="provider:name of a LangChain chat model for the investigator; none by default.")
+        str | None,
+        Field(description="provider:name of a LangChain chat model (investigator, recommender); none by default."),
     ] = None
     investigation_s: Annotated[float, Field(gt=0, le=120, description="Longest investigation.")] = 110.0
     runbooks_dir: Annotated[

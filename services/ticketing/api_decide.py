@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse, Response
 
 from libs.contracts.command import CommandKind
 from libs.contracts.document import IncidentDocument
+from libs.contracts.recommendation import CodeChangeRecommended
 from services.ticketing.api_models import Accepted, Comment, Decision, Problem, RootCauseConfirmation
 from services.ticketing.api_read import json_of
 from services.ticketing.decisions import Decisions, Outcome, Request
@@ -23,6 +24,11 @@ _DECIDED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": IncidentDocument, "description": "Carried out; the document with its effect."},
     202: {"model": Accepted, "description": "Written; its effect is not visible yet."},
     409: {"model": Problem, "description": "The incident's state does not allow it."},
+}
+_DECIDED_RECOMMENDATION: Final[dict[int | str, dict[str, Any]]] = {
+    **_DECIDED,
+    200: {"model": CodeChangeRecommended, "description": "Carried out; the recommendation with its effect."},
+    409: {"model": Problem, "description": "The recommendation is superseded."},
 }
 _ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {202: {"model": Accepted, "description": "Written."}}
 _PLAIN: Final = (
@@ -42,6 +48,11 @@ def routes(decisions: Decisions) -> APIRouter:
     _worded_routes(router, decisions)
     for name, kind in (("approve", CommandKind.APPROVE), ("reject", CommandKind.REJECT)):
         _run_route(router, decisions, name, kind)
+    for name, kind in (
+        ("accept", CommandKind.ACCEPT_RECOMMENDATION),
+        ("dismiss", CommandKind.DISMISS_RECOMMENDATION),
+    ):
+        _recommendation_route(router, decisions, name, kind)
     for name, kind, summary in (
         ("halt", CommandKind.HALT, "Stop everything that changes production, at once"),
         ("resume", CommandKind.RESUME, "Allow changes to production again"),
@@ -91,6 +102,18 @@ def _run_route(router: APIRouter, decisions: Decisions, name: str, kind: Command
         return _answer(decisions.on_run(run_id, _request(kind, body, key)))
 
 
+def _recommendation_route(router: APIRouter, decisions: Decisions, name: str, kind: CommandKind) -> None:
+    @router.post(
+        f"/recommendations/{{identity}}/{name}",
+        summary=f"{name.capitalize()} a recommended code change; nothing is merged by it",
+        responses=_DECIDED_RECOMMENDATION,
+        name=f"{name}_recommendation",
+        tags=["decisions"],
+    )
+    def decide(identity: str, body: Decision, key: Key = "") -> Response:
+        return _answer(decisions.on_recommendation(identity, _request(kind, body, key)))
+
+
 def _platform_route(router: APIRouter, decisions: Decisions, name: str, kind: CommandKind, summary: str) -> None:
     @router.post(f"/{name}", summary=summary, responses=_ACCEPTED, status_code=202, name=name, tags=["decisions"])
     def decide(body: Decision, key: Key = "") -> Response:
@@ -104,6 +127,8 @@ def _request(kind: CommandKind, body: Decision, key: str) -> Request:
 def _answer(outcome: Outcome) -> Response:
     if outcome.document is not None:
         return json_of(outcome.document)
+    if outcome.recommendation is not None:
+        return json_of(outcome.recommendation)
     accepted = Accepted(
         command_id=outcome.command_id, detail="written to the topic commands; its effect is not visible yet"
     )

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from libs.contracts.incident import IncidentChanged
 from libs.contracts.investigation import CauseKind
+from libs.contracts.recommendation import CodeChangeRecommended
 from libs.contracts.remediation import RemediationChanged
 from services.ticketing.decide_command import COMMENT_CHARACTERS
 
@@ -117,6 +118,19 @@ class RunList:
     """
 
     runs: tuple[RemediationChanged, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecommendationList:
+    """Recommended code changes, newest first.
+
+    Attributes:
+        recommendations: The recommendations.
+        total: How many match in all.
+    """
+
+    recommendations: tuple[CodeChangeRecommended, ...]
     total: int
 
 

@@ -7,15 +7,17 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import AwareDatetime
 
-from libs.contracts.codec import to_json, utc_from_ns
+from libs.contracts.codec import from_json, to_json, utc_from_ns
 from libs.contracts.document import IncidentDocument, Section
 from libs.contracts.incident import OPEN_STATES, IncidentState, Priority
+from libs.contracts.recommendation import CodeChangeRecommended
 from libs.contracts.remediation import RemediationChanged, RunState
 from libs.errors import InvalidMessage, NotFound
 from libs.runbooks.scorecard import Scorecard, scorecard
 from libs.stores.incidents import IncidentQuery, IncidentStore
 from libs.stores.telemetry import TelemetryReader
-from services.ticketing.api_models import IncidentList, RunList, ServiceList, ServiceView
+from services.ticketing.api_models import IncidentList, RecommendationList, RunList, ServiceList, ServiceView
+from services.ticketing.decisions import RECOMMENDATION_PREFIX
 from services.ticketing.graph import call_graph
 
 MOST_RESULTS: Final = 200
@@ -33,6 +35,7 @@ def routes(incidents: IncidentStore, telemetry: TelemetryReader) -> APIRouter:
     router = APIRouter()
     _incident_routes(router, incidents)
     _run_routes(router, incidents)
+    _recommendation_routes(router, incidents)
 
     @router.get(
         "/services", summary="Known services, their calls and open incidents", response_model=ServiceList,
@@ -110,6 +113,39 @@ def _run_routes(router: APIRouter, incidents: IncidentStore) -> None:
     )
     def read_scorecard() -> Response:
         return json_of(scorecard(all_runs(incidents)))
+
+
+def _recommendation_routes(router: APIRouter, incidents: IncidentStore) -> None:
+    @router.get(
+        "/recommendations",
+        summary="Recommended code changes with evidence, benefit and diff, newest first",
+        response_model=RecommendationList,
+        tags=["recommendations"],
+    )
+    def list_recommendations(
+        state: Annotated[list[str], Query(description="Any of open, accepted, dismissed, superseded.")] = [],  # noqa: B006
+        service: Annotated[list[str], Query(description="Any of these services.", max_length=50)] = [],  # noqa: B006
+        limit: Annotated[int, Query(ge=1, le=MOST_RESULTS)] = 50,
+        offset: Annotated[int, Query(ge=0, le=MOST_OFFSET)] = 0,
+    ) -> Response:
+        stored = incidents.states(RECOMMENDATION_PREFIX).values()
+        found = [from_json(one.value, CodeChangeRecommended) for one in stored]
+        found = [one for one in found if (not state or one.state in state) and (not service or one.service in service)]
+        found.sort(key=lambda one: (one.recommended_at, one.id), reverse=True)
+        page = RecommendationList(recommendations=tuple(found[offset : offset + limit]), total=len(found))
+        return json_of(page)
+
+    @router.get(
+        "/recommendations/{identity}",
+        summary="One recommended code change by id",
+        response_model=CodeChangeRecommended,
+        tags=["recommendations"],
+    )
+    def read_recommendation(identity: str) -> Response:
+        stored = incidents.state(RECOMMENDATION_PREFIX + identity)
+        if stored is None:
+            raise NotFound(f"no recommendation {identity!r}; GET /api/v1/recommendations lists them")
+        return json_of(from_json(stored.value, CodeChangeRecommended))
 
 
 def all_runs(incidents: IncidentStore) -> Iterator[RemediationChanged]:

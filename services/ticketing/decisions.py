@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
-from libs.contracts.codec import Codec
+from libs.contracts.codec import Codec, from_json
 from libs.contracts.command import Command, CommandKind
 from libs.contracts.document import IncidentDocument, Section
+from libs.contracts.recommendation import CodeChangeRecommended
 from libs.contracts.remediation import FINAL_STATES, RemediationChanged
 from libs.contracts.topics import COMMANDS
 from libs.errors import Conflict, NotFound
@@ -23,6 +24,7 @@ from services.ticketing.ticket import audit_id, command_entry_id
 ACKNOWLEDGE_S: Final = 3.0
 EFFECT_S: Final = 2.0
 _LOOK_S: Final = 0.04
+RECOMMENDATION_PREFIX: Final = "recommendation/"  # of the recommender's shared state
 _RUNS_PAGE: Final = 500
 T = TypeVar("T")
 
@@ -53,10 +55,12 @@ class Outcome:
     Attributes:
         command_id: Id of the command.
         document: The incident with the effect; None when it was not visible in time.
+        recommendation: The same for a decision on a recommendation.
     """
 
     command_id: str
     document: IncidentDocument | None = None
+    recommendation: CodeChangeRecommended | None = None
 
 
 class Decisions:
@@ -134,6 +138,23 @@ class Decisions:
             return newest if moved else None
 
         return Outcome(command_id=command_id, document=self._wait(effect))
+
+    def on_recommendation(self, identity: str, request: Request) -> Outcome:
+        """Accept or dismiss a recommended change; errors as for `on_incident`."""
+        before = self._store.state(RECOMMENDATION_PREFIX + identity)
+        if before is None:
+            raise NotFound(f"no recommendation {identity!r}; GET /api/v1/recommendations lists them")
+        if from_json(before.value, CodeChangeRecommended).state == "superseded":
+            raise Conflict(f"recommendation {identity} is superseded; there is nothing left to decide")
+        command_id = self._command_id(identity, request)
+        self._send(identity, command_id, request)
+
+        def effect() -> CodeChangeRecommended | None:
+            newest = self._store.state(RECOMMENDATION_PREFIX + identity)
+            moved = newest is not None and newest.version > before.version
+            return from_json(newest.value, CodeChangeRecommended) if newest is not None and moved else None
+
+        return Outcome(command_id=command_id, recommendation=self._wait(effect))
 
     def on_platform(self, request: Request) -> Outcome:
         """Halt or resume everything that changes production; errors as for `on_incident`."""

@@ -15,11 +15,12 @@ import httpx
 import pytest
 
 from libs.contracts.anomaly import AnomalyDetected, EpisodeState, Severity, Signal
-from libs.contracts.codec import Codec, ns_from_utc
+from libs.contracts.codec import Codec, ns_from_utc, to_json
 from libs.contracts.columns import pack_int8, pack_int32, pack_int64
 from libs.contracts.command import Command, CommandKind
 from libs.contracts.document import Section
 from libs.contracts.incident import IncidentChange, IncidentChanged, IncidentState, Level, Priority
+from libs.contracts.recommendation import CodeChangeRecommended, CodeLocation
 from libs.contracts.records import Record
 from libs.contracts.remediation import Mode, RemediationChanged, RunState
 from libs.contracts.telemetry import SpanBatch
@@ -503,3 +504,34 @@ def busy(service: str, second: int, *, failing: bool) -> SpanBatch:
         attribute_sets=({"http.route": "/"},),
         attribute_index=pack_int32([0] * 10),
     )
+
+
+def recommended(state: str) -> CodeChangeRecommended:
+    return CodeChangeRecommended(
+        id="rec-1",
+        rule="n_plus_one_calls",
+        service="cart",
+        title="one call per product",
+        location=CodeLocation(path="shop/cart.py", line=10),
+        recommended_at=datetime(2026, 3, 2, tzinfo=UTC),
+        state=state,
+    )
+
+
+def test_recommendations_are_listed_read_and_decided_on(running: Running) -> None:
+    store, key = running.platform.incidents, "recommendation/rec-1"
+    store.put_state(key, to_json(recommended("open")).decode())
+    assert running.client.get("/api/v1/recommendations", params={"state": "open"}).json()["total"] == 1
+    assert running.client.get("/api/v1/recommendations", params={"state": "accepted"}).json()["total"] == 0
+    assert running.client.get("/api/v1/recommendations/rec-1").json()["location"]["line"] == 10
+    assert running.client.get("/api/v1/recommendations/none").status_code == 404
+    assert running.post("/recommendations/none/accept").status_code == 404
+    assert running.post("/recommendations/rec-1/accept").status_code == 202  # nobody carries it out here
+    (message,) = running.broker.read_to_end([COMMANDS])
+    command = running.codec.decode(COMMANDS, message.value)
+    assert isinstance(command, Command)
+    assert (command.kind, command.target, command.actor, command.reason) == (
+        CommandKind.ACCEPT_RECOMMENDATION, "rec-1", "ada", "because",
+    )  # fmt: skip
+    store.put_state(key, to_json(recommended("superseded")).decode())
+    assert running.post("/recommendations/rec-1/dismiss").status_code == 409
