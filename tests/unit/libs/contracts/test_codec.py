@@ -111,7 +111,9 @@ def test_a_time_beyond_the_calendar_is_refused() -> None:
 
 def hypothesis(weight: float, confidence: float = 0.5) -> Hypothesis:
     evidence = (Evidence(text="ordinary", weight=0.2), Evidence(text="odd", weight=weight))
-    return Hypothesis(rank=1, service="cart", kind=CauseKind.DEPLOY, cause="", confidence=confidence, evidence_for=evidence)
+    return Hypothesis(
+        rank=1, service="cart", kind=CauseKind.DEPLOY, cause="", confidence=confidence, evidence_for=evidence
+    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
