@@ -1,6 +1,7 @@
 """Put the ideas together: one score per service, the kind of cause it points to, and a probability.
 
-score(service) = sum over ideas of weight x strength; a change multiplies what telemetry says about its own service.
+score(service) = sum over ideas of weight x strength; a change multiplies what telemetry says about its own service, but
+not what history says: a past incident in a service must not make its newest deploy the culprit.
 confidence = 0.95 x softmax(score / temperature) over the services and "something that nobody saw", which has a fixed
 score: with little evidence for anybody the probabilities do not add up to one.
 """
@@ -97,14 +98,17 @@ def suspects(evidence: Evidence) -> list[Suspect]:
         findings.extend(idea(evidence))
     findings = explain_away(evidence, strongest(hand_to_callers(evidence, findings)))
     telemetry: dict[str, float] = defaultdict(float)
+    past: dict[str, float] = defaultdict(float)
     grouped: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
-        telemetry[finding.service] += WEIGHTS[finding.idea] * finding.strength
+        of = past if finding.idea == "history" else telemetry
+        of[finding.service] += WEIGHTS[finding.idea] * finding.strength
         grouped[finding.service].append(finding)
     for finding in changes(evidence):
         grouped[finding.service].append(finding)
     scores = {
-        service: score * (1.0 + CHANGE_FACTOR * best_change(grouped[service])) for service, score in telemetry.items()
+        service: telemetry[service] * (1.0 + CHANGE_FACTOR * best_change(grouped[service])) + past[service]
+        for service in sorted({*telemetry, *past})
     }
     confidences = confidence(scores)
     ranked = sorted(scores, key=lambda service: (-scores[service], service))
