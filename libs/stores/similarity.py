@@ -63,7 +63,7 @@ def closeness(own: Set[str], candidates: Sequence[Set[str]]) -> list[float]:
         own: Fingerprint of the incident.
         candidates: Fingerprints of past incidents that a store found.
     """
-    every = own.union(*candidates)
+    every = set(own).union(*candidates)
     having = Counter(token for tokens in candidates for token in tokens)
     floor = _LEAST_WEIGHT + (1.0 / len(candidates) if candidates else 0.0)
     implied = {token.partition("|")[2] for token in every} & every

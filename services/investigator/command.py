@@ -1,4 +1,4 @@
-"""`paramedic investigate INCIDENT`: investigate again, now, and keep the result as the next revision."""
+"""Investigate again without the service, for `paramedic investigate` where none runs: stored, not published."""
 
 from libs.contracts.codec import ns_from_utc
 from libs.contracts.document import Section

@@ -21,7 +21,7 @@ from libs.observability.log import Logger
 from libs.observability.metrics import ServiceMetrics
 from libs.service.platform import Platform
 from libs.service.settings import Settings
-from libs.streaming.handler import Emit
+from libs.streaming.handler import Emit, Handler
 from paramedic.pipeline import Pipeline
 from services.investigator.service import handler as investigator
 from services.recorder.service import handler as recorder
@@ -140,7 +140,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         codec=Codec(),
         clock=lambda: BEGAN,
     )
-    services = {
+    services: dict[str, Handler] = {
         "recorder": recorder(platform.settings, platform),
         "ticketing": ticketing(platform.settings, platform),
         "investigator": investigator(platform.settings, platform),
