@@ -110,7 +110,7 @@ def remember(store: SqliteIncidentStore, *tickets: tuple[IncidentChanged, str]) 
 
 
 def test_the_same_fault_is_found_among_others_of_the_same_services(store: SqliteIncidentStore) -> None:
-    """Precision at the first place: 1.00 once every sign has shown, 0.86 while only the first two have (36 cases)."""
+    """Precision at the first place: 1.00 once every sign has shown, 0.89 while only the first two have (36 cases)."""
     number = 0
     for leave_out in (-1, 2):
         for fault in FAULTS:
@@ -127,7 +127,7 @@ def test_the_same_fault_is_found_among_others_of_the_same_services(store: Sqlite
                 hits[age] += nearest.root_cause == fault
     assert asked == 36
     assert hits["whole"] / asked == 1.0
-    assert hits["young"] / asked >= 0.86
+    assert hits["young"] >= 32
 
 
 @pytest.mark.parametrize("fault", FAULTS)
