@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MOST_REASON: Final = 300
 # A server over stdio has 2 s to end after its stdin closed and 2 s after SIGTERM before it is killed.
 _LONGEST_CLOSE_S: Final = 6.0
+_MOST_ANSWERS: Final = 200  # answers that later looks are fused with; a few kilobytes each
 _SHARE_TO_CONNECT: Final = 0.25  # of the time: the rest is the model's
 OpenTools = Callable[
     [Sequence[ToolServer], Spending, Callable[[], float]], "AbstractAsyncContextManager[list[BaseTool]]"
@@ -38,6 +39,12 @@ class _Asked:
     began_s: float
     spending: Spending
     answer: "Future[ModelAnswer]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    answer: "ModelAnswer"
+    spending: Spending
 
 
 class Further:
@@ -75,10 +82,29 @@ class Further:
         self._thread: threading.Thread | None = None
         self._one_at_a_time: asyncio.Semaphore | None = None
         self._asked: dict[str, _Asked] = {}
+        self._answered: dict[str, _Answered] = {}
+
+    def is_asking(self, incident_id: str) -> bool:
+        """Whether a question about an incident is under way."""
+        return incident_id in self._asked
+
+    def looked_again(self, found: Investigated) -> InvestigationCompleted:
+        """The result of a later look that asks no new question, with what the model said before about the incident.
+
+        An answer that is still awaited will be fused with this look instead of the older one.
+        """
+        incident_id = found.completed.incident_id
+        asked, known = self._asked.get(incident_id), self._answered.get(incident_id)
+        if asked is not None:
+            self._asked[incident_id] = replace(asked, found=found)
+        elif known is not None:
+            return self._fused(found, known, revision=found.completed.revision, duration_s=found.completed.duration_s)
+        return found.completed
 
     def start(self, scene: Scene, found: Investigated) -> None:
         """Ask about an incident; an older question about it is given up."""
         incident_id = found.completed.incident_id
+        self._answered.pop(incident_id, None)
         older = self._asked.pop(incident_id, None)
         if older is not None:
             older.answer.cancel()
@@ -124,26 +150,47 @@ class Further:
                 return await go_further(model, task_text(scene, found), tools, spending, self._timer)
 
     def _result(self, asked: _Asked) -> InvestigationCompleted:
+        completed, failure = asked.found.completed, asked.answer.exception()
+        duration_s = round(self._timer() - asked.began_s + completed.duration_s, 4)
+        revision = completed.revision + 1
+        if failure is None:
+            known = _Answered(answer=asked.answer.result(), spending=asked.spending)
+            return self._fused(asked.found, known, revision=revision, duration_s=duration_s)
+        return self._given_up(asked.found, asked.spending, failure, revision=revision, duration_s=duration_s)
+
+    def _fused(
+        self, found: Investigated, known: _Answered, *, revision: int, duration_s: float
+    ) -> InvestigationCompleted:
+        """The look with the model's answer, or with the reason why that cannot be used."""
         from services.investigator.answer import fuse_answer
 
-        found = _with_notes(asked.found, asked.spending)
-        failure = asked.answer.exception()
-        duration_s = self._timer() - asked.began_s + asked.found.completed.duration_s
-        if failure is None:
-            try:
-                return fuse_answer(found, asked.answer.result(), author=self._name, duration_s=duration_s)
-            except InvalidMessage as error:
-                failure = error
+        noted = _with_notes(found, known.spending)
+        incident_id = found.completed.incident_id
+        try:
+            fused = fuse_answer(noted, known.answer, author=self._name, revision=revision, duration_s=duration_s)
+        except InvalidMessage as error:
+            self._answered.pop(incident_id, None)
+            return self._given_up(found, known.spending, error, revision=revision, duration_s=duration_s)
+        self._answered.pop(incident_id, None)
+        self._answered[incident_id] = known
+        if len(self._answered) > _MOST_ANSWERS:
+            self._answered.pop(next(iter(self._answered)))
+        return fused
+
+    def _given_up(
+        self, found: Investigated, spending: Spending, failure: BaseException, *, revision: int, duration_s: float
+    ) -> InvestigationCompleted:
+        """The statistical answer with the reason why the model gave none."""
+        completed = _with_notes(found, spending).completed
         reason = f"no answer within {self._seconds:.0f} s" if isinstance(failure, TimeoutError) else str(failure)
         reason = " ".join(f"{type(failure).__name__}: {reason}".split())[:_MOST_REASON]
         self._log.warning("model gave no answer", reason=reason, model=self._name)
-        completed = found.completed
         return replace(
             completed,
-            id=investigation_id(completed.incident_id, completed.revision + 1),
-            revision=completed.revision + 1,
+            id=investigation_id(completed.incident_id, revision),
+            revision=revision,
             status="partial",
-            duration_s=round(duration_s, 4),
+            duration_s=duration_s,
             gaps=(*completed.gaps, f"The model {self._name} was asked and gave no usable answer ({reason})."),
         )
 

@@ -193,7 +193,9 @@ class InvestigatorHandler:
             most_spans=LATER_LOOK_SPANS if due.reason in ("settled", "asked") else FIRST_LOOK_SPANS,
         )
         found = investigate(scene, revision=revision, started_at=self._clock())
-        if not self._keep(found.completed, section[1] if section is not None else 0):
+        asks = self._asks_model(due)
+        completed = found.completed if self._further is None or asks else self._further.looked_again(found)
+        if not self._keep(completed, section[1] if section is not None else 0):
             return
         self._log.info(
             "investigated",
@@ -206,8 +208,14 @@ class InvestigatorHandler:
             },
         )
         self._schedule_settling(document.incident, found.completed)
-        if self._further is not None and due.with_model:
+        if self._further is not None and asks:
             self._further.start(scene, found)
+
+    def _asks_model(self, due: Due) -> bool:
+        """A later look asks no model, and growth none while one is at work: its answer is fused with the newer look."""
+        if self._further is None or not due.with_model:
+            return False
+        return due.reason != "grown" or not self._further.is_asking(due.incident_id)
 
     def _keep(self, completed: InvestigationCompleted, expected_version: int) -> bool:
         """Write the section, then queue the emit; False when somebody else was faster."""

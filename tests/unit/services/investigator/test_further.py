@@ -4,6 +4,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -186,6 +187,31 @@ def test_a_model_alone_makes_nothing_more_likely_than_even(scene: Scene, found: 
     stated = next(h for h in result.hypotheses if h.service == "inventory")
     assert stated.confidence <= 0.55
     assert sum(h.confidence for h in result.hypotheses) <= 1.0 + 1e-6
+
+
+def test_an_answer_is_fused_with_the_newest_look_and_with_those_after_it(scene: Scene, found: Investigated) -> None:
+    release = threading.Event()
+    model = Scripted(script=[call("get_requests", {}), answer()], held=release)
+    further = Further("scripted:one", 60.0, LOG, open_model=lambda *_: model, open_tools=asking())
+    try:
+        further.start(scene, found)
+        assert further.is_asking(found.completed.incident_id)
+        later = replace(found, completed=replace(found.completed, revision=2, gaps=("seen later",)))
+        assert further.looked_again(later) == later.completed
+        release.set()
+        results: list[InvestigationCompleted] = []
+        deadline_s = monotonic() + 60.0
+        while not results:
+            assert monotonic() < deadline_s
+            results = further.finished()
+        again = further.looked_again(replace(found, completed=replace(found.completed, revision=4)))
+    finally:
+        further.close()
+    assert (results[0].revision, results[0].author) == (3, "scripted:one")
+    assert "seen later" in results[0].gaps
+    assert (again.revision, again.author) == (4, "scripted:one")
+    assert again.hypotheses == results[0].hypotheses
+    assert "the query plan is not visible" in again.gaps
 
 
 class Timer:
