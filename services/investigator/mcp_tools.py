@@ -31,6 +31,7 @@ _MOST_DESCRIPTION: Final = 2_000
 _MOST_SCHEMA_BYTES: Final = 16_384
 _MOST_FINDING: Final = 400
 _MOST_REASON: Final = 200
+_READ: Final = 4  # times as many characters as an answer may show are looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +189,7 @@ async def _ask(
     try:
         await asyncio.wait([asked, session.held], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if asked.done() and asked.exception() is None:
-            return _told(asked.result(), server)
+            return _told(asked.result(), server, most=_READ * spending.budget.answer_characters)
         if asked.done():
             why = _reason(server, asked.exception())
         else:
@@ -199,17 +200,18 @@ async def _ask(
     return StepStatus.ERROR, why, f"{why}; go on without this tool"
 
 
-def _told(message: ToolMessage, server: ToolServer) -> tuple[StepStatus, str, str]:
+def _told(message: ToolMessage, server: ToolServer, *, most: int) -> tuple[StepStatus, str, str]:
+    """Status, one line and text of an answer, of which at most so many characters are looked at."""
     blocks = [message.content] if isinstance(message.content, str) else message.content
     texts = [block if isinstance(block, str) else str(block.get("text", "[not a text]")) for block in blocks]
-    text = visible(server.redacted("\n".join(texts)))
+    text = visible(server.redacted("\n".join(texts)[:most]))
     if message.status == "error":
         return StepStatus.ERROR, text, text
     artifact = message.artifact if isinstance(message.artifact, dict) else {}
     content = artifact.get("structured_content") or {}
     status = StepStatus.NO_DATA if content.get("status") == StepStatus.NO_DATA.value else StepStatus.SUCCESS
     summary = content.get("summary")
-    return status, server.redacted(summary) if isinstance(summary, str) else text, text
+    return status, server.redacted(summary[:most]) if isinstance(summary, str) else text, text
 
 
 def _reason(server: ToolServer, error: BaseException | None) -> str:

@@ -14,7 +14,9 @@ import pytest
 import uvicorn
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from mcp.server.fastmcp import FastMCP
+from mcp.types import ToolAnnotations
 from pydantic import SecretStr
 
 from libs.contracts.codec import Codec, ns_from_utc
@@ -121,6 +123,11 @@ def external() -> Iterator[str]:
         """Wake everybody."""
         raise AssertionError("a tool that is not allowed was called")
 
+    @server.tool(annotations=ToolAnnotations(readOnlyHint=False))
+    def silence() -> str:
+        """Silence an alert."""
+        raise AssertionError("a tool that changes things was called")
+
     @server.tool()
     def list_services() -> str:
         """A tool of a name that is taken."""
@@ -189,6 +196,11 @@ def test_a_model_asks_own_servers_over_stdio_and_an_external_one_over_http(
         finally:
             further.close()
     assert result.author == "scripted:one", result.gaps
+    declared = [convert_to_openai_tool(tool)["function"] for tool in model.bound]
+    assert {"get_requests", "get_trace", "find_similar_incidents", "get_runbook"} <= {tool["name"] for tool in declared}
+    assert all(tool["description"] and tool["parameters"]["type"] == "object" for tool in declared)
+    requests = next(tool for tool in declared if tool["name"] == "get_requests")
+    assert requests["parameters"]["properties"]["last_s"]["default"] == 300.0
     assert [step.tool for step in result.steps[len(found.completed.steps) :]] == [
         "observability.get_requests",
         "incidents.get_incident",
@@ -215,10 +227,13 @@ def test_a_server_without_an_allow_list_gives_no_tools() -> None:
             return sorted(tools)
 
         assert with_tools(ToolServer(name="oncall", url=url), use=names)[0] == []
-        allowed = ToolServer(name="oncall", url=url, tools=frozenset({"who_is_on_call", "gone"}))
+        allowed = ToolServer(name="oncall", url=url, tools=frozenset({"who_is_on_call", "gone", "silence"}))
         names_told, spending, _ = with_tools(allowed, use=names)
     assert names_told == ["who_is_on_call"]
-    assert spending.gaps == ["The MCP server oncall has no tool gone."]
+    assert spending.gaps == [
+        "The MCP server oncall has no tool gone.",
+        "The tool silence of oncall was left out: it says of itself that it changes things.",
+    ]
 
 
 def test_a_server_that_hangs_or_does_not_start_is_a_gap() -> None:
