@@ -10,7 +10,7 @@ from services.investigator.advice import actions_for
 from services.investigator.evidence import Evidence
 from services.investigator.ranking.changes import clearly_first, describe, is_platform
 from services.investigator.ranking.finding import Finding
-from services.investigator.ranking.fuse import WEIGHTS, Suspect
+from services.investigator.ranking.fuse import FROM_THE_PAST, WEIGHTS, Suspect
 from services.investigator.ranking.history import corrected, kinds_before
 
 MOST_HYPOTHESES: Final = 6
@@ -18,6 +18,7 @@ _MOST_LINES: Final = 6
 # Below this a change is a coincidence in time: its half-life is 15 minutes, so this is the effect of half an hour ago.
 _LEAST_CHANGE: Final = 0.25
 _LEAST_KIND: Final = 0.2
+_NO_HARM: Final = FROM_THE_PAST | {"change", "affected", "precedence"}
 # A kind that telemetry does not show is taken from history when a person named it for an incident this much alike, and
 # only where it leads to advice for people: an action needs to be seen in telemetry.
 _ADVICE_ONLY: Final = frozenset({CauseKind.DEPENDENCY, CauseKind.RESOURCE, CauseKind.NETWORK, CauseKind.CODE_ERROR})
@@ -59,7 +60,7 @@ def kind_of(suspect: Suspect, before: Mapping[CauseKind, float] | None = None) -
             alone only where nothing is done without people.
     """
     past = before or {}
-    harmed = any(f.idea not in ("change", "affected", "precedence", "history") for f in suspect.findings)
+    harmed = any(f.idea not in _NO_HARM for f in suspect.findings)
     blamed = clearly_first(suspect.findings)
     if blamed is not None and harmed:
         kind = blamed.kind or CauseKind.UNKNOWN

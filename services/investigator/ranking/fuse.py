@@ -62,6 +62,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "learned_signs": 0.8,
     "affected": 0.1,
 }
+# Ideas that rest on past incidents, not on the telemetry of this one.
+FROM_THE_PAST: Final = frozenset({"history", "learned_signs"})
 _HARM: Final = frozenset({"own_time", "own_failures", "network_gap", "resource", "unanswered", "memory_leak"})
 _REACTIONS: Final = frozenset({"behaviour", "exception", "unanswered"})
 _EXPLAINED: Final = 0.7
@@ -101,7 +103,7 @@ def suspects(evidence: Evidence) -> list[Suspect]:
     past: dict[str, float] = defaultdict(float)
     grouped: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
-        of = past if finding.idea == "history" else telemetry
+        of = past if finding.idea in FROM_THE_PAST else telemetry
         of[finding.service] += WEIGHTS[finding.idea] * finding.strength
         grouped[finding.service].append(finding)
     for finding in changes(evidence):

@@ -83,4 +83,4 @@ def test_an_entry_of_the_same_name_takes_the_place_of_an_own_server(monkeypatch:
 
 def test_a_server_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        McpServer(command="x").command = "y"  # type: ignore[misc]
+        McpServer(command="x").command = "y"
