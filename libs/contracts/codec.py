@@ -1,6 +1,7 @@
 """Records to bytes and back: Avro in the Confluent wire format (0x00, 4-byte big-endian schema id, body)."""
 
 import io
+import math
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -96,8 +97,32 @@ class Codec:
 
 
 def to_json(record: Any) -> bytes:
-    """Encode any dataclass of the contract as JSON: RFC 3339 UTC timestamps, base64 bytes."""
-    return msgspec.json.encode(record)
+    """Encode any dataclass of the contract as JSON: RFC 3339 UTC timestamps, base64 bytes.
+
+    Raises:
+        InvalidMessage: a number in it is NaN or infinite; JSON has neither (RFC 8259, section 6), and the null that
+            would stand there could not be read back.
+    """
+    encoded = msgspec.json.encode(record)
+    # Where there is no null there was no such number, and nothing has to be looked through.
+    if b"null" in encoded:
+        found = _not_finite(msgspec.to_builtins(record), "")
+        if found is not None:
+            raise InvalidMessage(f"{type(record).__name__}: {found}, which JSON cannot hold")
+    return encoded
+
+
+def _not_finite(value: Any, path: str) -> str | None:
+    """Where the first number lies that JSON does not know, and which it is."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{path.removeprefix('.')} is {value}"
+    if isinstance(value, Mapping):
+        parts = ((f"{path}.{name}", part) for name, part in value.items())
+    elif isinstance(value, list | tuple):
+        parts = ((f"{path}[{place}]", part) for place, part in enumerate(value))
+    else:
+        return None
+    return next((found for where, part in parts if (found := _not_finite(part, where)) is not None), None)
 
 
 def from_json(payload: bytes | str, kind: type[T]) -> T:

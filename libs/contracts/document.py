@@ -119,6 +119,9 @@ class TimelineEntry:
     text: str
 
 
+VERIFIED_FIX: Final = "verified_fix"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootCause:
     """The root cause as confirmed by a person or by a verified fix.

@@ -130,6 +130,9 @@ class SimilarIncident:
         confirmed_by: Who confirmed it: a person, "verified_fix", or "" for an unconfirmed hypothesis.
         fixed_by: What fixed it, "" when unknown.
         opened_at: When it was opened.
+        root_cause_kind: Kind of that root cause (see CauseKind), "" when there is none.
+        refuted_service: Service of the leading hypothesis that a person corrected, "" when nobody did.
+        refuted_kind: Kind of that hypothesis.
     """
 
     id: str
@@ -141,6 +144,9 @@ class SimilarIncident:
     confirmed_by: str = ""
     fixed_by: str = ""
     opened_at: datetime | None = None
+    root_cause_kind: str = ""
+    refuted_service: str = ""
+    refuted_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from libs.errors import ConfigurationError
+from libs.service.mcp_server import McpServer
 
 
 class Settings(BaseSettings):
@@ -68,6 +69,10 @@ class Settings(BaseSettings):
         Field(description="provider:name of a LangChain chat model (investigator, recommender); none by default."),
     ] = None
     investigation_s: Annotated[float, Field(gt=0, le=120, description="Longest investigation.")] = 110.0
+    mcp_servers: Annotated[
+        dict[Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,39}$")], McpServer],
+        Field(description="Further MCP servers for the investigator's model as JSON by name; see docs/mcp.md."),
+    ] = {}
     runbooks_dir: Annotated[
         Path | None, Field(description="Folder of your own runbooks, read beside the shipped ones.")
     ] = None
@@ -105,3 +110,5 @@ def load_settings(**overrides: object) -> Settings:
             for problem in error.errors()
         )
         raise ConfigurationError(problems) from error
+    except SettingsError as error:  # not JSON where JSON is expected; its text names the field, its cause the value
+        raise ConfigurationError(f"PARAMEDIC_*: {error}; write JSON") from None

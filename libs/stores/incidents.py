@@ -73,7 +73,21 @@ class VersionedState:
     version: int
 
 
-class IncidentStore(Protocol):
+class SimilarSource(Protocol):
+    """The part of an incident store that finds past incidents."""
+
+    def similar(
+        self, fingerprint: Sequence[str], text: str, *, before: datetime, exclude: str, limit: int = 5
+    ) -> list[SimilarHit]:
+        """Past incidents opened before a moment, most similar first: fingerprint overlap fused with text rank.
+
+        `libs/stores/precedent.py` measures these candidates anew, the same for every store: an adapter has to find
+        them, and to keep those that only share words at a similarity of 0.2 or below.
+        """
+        ...
+
+
+class IncidentStore(SimilarSource, Protocol):
     """Where incident documents live. Every method raises `Unavailable` when the store cannot be reached."""
 
     def get(self, incident_id: str) -> IncidentDocument | None:
@@ -104,12 +118,6 @@ class IncidentStore(Protocol):
 
     def search(self, query: IncidentQuery) -> IncidentPage:
         """Find incidents."""
-        ...
-
-    def similar(
-        self, fingerprint: Sequence[str], text: str, *, before: datetime, exclude: str, limit: int = 5
-    ) -> list[SimilarHit]:
-        """Past incidents opened before a moment, most similar first: fingerprint overlap fused with text rank."""
         ...
 
     def state(self, key: str) -> VersionedState | None:

@@ -51,12 +51,20 @@ class ModelAnswer(_Strict):
     gaps: Annotated[list[Text], Field(max_length=10)] = []
 
 
-def fuse_answer(found: Investigated, answer: ModelAnswer, *, author: str, duration_s: float) -> InvestigationCompleted:
-    """The next revision: both rankings as one.
+def fuse_answer(
+    found: Investigated, answer: ModelAnswer, *, author: str, revision: int, duration_s: float
+) -> InvestigationCompleted:
+    """Both rankings as one.
 
     A hypothesis is as likely as the mean of what the model and the statistics say, so that words in telemetry that
     talk a model into something never make it more likely than 50 % alone.
 
+    Args:
+        found: The statistical ranking and what it rests on.
+        answer: The model's.
+        author: provider:name.
+        revision: Number of the result.
+        duration_s: Seconds that both took.
     Raises:
         InvalidMessage: the answer names a service, instance, change or action that does not exist.
     """
@@ -72,7 +80,6 @@ def fuse_answer(found: Investigated, answer: ModelAnswer, *, author: str, durati
         fused.setdefault(service, replace(hypothesis, confidence=round(hypothesis.confidence / 2, 4)))
     ordered = sorted(fused.values(), key=lambda h: (-h.confidence, h.service))[:MOST_HYPOTHESES]
     ranked = tuple(replace(hypothesis, rank=rank) for rank, hypothesis in enumerate(ordered, start=1))
-    revision = found.completed.revision + 1
     return replace(
         found.completed,
         id=investigation_id(found.completed.incident_id, revision),

@@ -1,6 +1,6 @@
 """From suspects to hypotheses: what kind of cause, in one line, with evidence for and against and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from libs.contracts.investigation import CauseKind, Hypothesis
@@ -10,13 +10,19 @@ from services.investigator.advice import actions_for
 from services.investigator.evidence import Evidence
 from services.investigator.ranking.changes import clearly_first, describe, is_platform
 from services.investigator.ranking.finding import Finding
-from services.investigator.ranking.fuse import WEIGHTS, Suspect
+from services.investigator.ranking.fuse import FROM_THE_PAST, WEIGHTS, Suspect
+from services.investigator.ranking.history import corrected, kinds_before
 
 MOST_HYPOTHESES: Final = 6
 _MOST_LINES: Final = 6
 # Below this a change is a coincidence in time: its half-life is 15 minutes, so this is the effect of half an hour ago.
 _LEAST_CHANGE: Final = 0.25
 _LEAST_KIND: Final = 0.2
+_NO_HARM: Final = FROM_THE_PAST | {"change", "affected", "precedence"}
+# A kind that telemetry does not show is taken from history when a person named it for an incident this much alike, and
+# only where it leads to advice for people: an action needs to be seen in telemetry.
+_ADVICE_ONLY: Final = frozenset({CauseKind.DEPENDENCY, CauseKind.RESOURCE, CauseKind.NETWORK, CauseKind.CODE_ERROR})
+_LEAST_HISTORY: Final = 0.75
 _CLOSE: Final = 0.6  # of the leader's score: an alternative that a reader must know of
 
 
@@ -28,7 +34,7 @@ def hypotheses(evidence: Evidence, ranked: Sequence[Suspect]) -> tuple[Hypothesi
 
 
 def _hypothesis(evidence: Evidence, rank: int, suspect: Suspect, ranked: Sequence[Suspect]) -> Hypothesis:
-    kind, decisive = kind_of(suspect)
+    kind, decisive = kind_of(suspect, kinds_before(evidence, suspect.service))
     change = next((c for c in evidence.changes if decisive and c.id == decisive.change_id), None)
     instance = _instance(suspect, kind)
     return Hypothesis(
@@ -39,29 +45,45 @@ def _hypothesis(evidence: Evidence, rank: int, suspect: Suspect, ranked: Sequenc
         confidence=round(min(max(suspect.confidence, 0.0), 1.0), 4),
         instance=instance,
         change_id=change.id if change is not None else None,
-        evidence_for=tuple(_line(finding) for finding in suspect.findings if finding.strength > 0)[:_MOST_LINES],
-        evidence_against=_against(evidence, suspect, ranked),
+        evidence_for=_for(suspect),
+        evidence_against=_against(evidence, suspect, kind, ranked),
         actions=actions_for(evidence, suspect.service, kind, change=change, instance=instance),
     )
 
 
-def kind_of(suspect: Suspect) -> tuple[CauseKind, Finding | None]:
-    """The kind of cause and the finding that decides it: a change that explains it, else the strongest mechanism."""
-    harmed = any(
-        f.idea not in ("change", "affected", "precedence", "history", "learned_signs") for f in suspect.findings
-    )
+def kind_of(suspect: Suspect, before: Mapping[CauseKind, float] | None = None) -> tuple[CauseKind, Finding | None]:
+    """The kind of cause and the finding that decides it: a change that explains it, else the strongest mechanism.
+
+    Args:
+        suspect: The place.
+        before: What history says about kinds at this place, in [-1, 1]; it shifts what telemetry shows, and decides
+            alone only where nothing is done without people.
+    """
+    past = before or {}
+    harmed = any(f.idea not in _NO_HARM for f in suspect.findings)
     blamed = clearly_first(suspect.findings)
-    if blamed is not None and blamed.strength >= _LEAST_CHANGE and harmed:
-        return blamed.kind or CauseKind.UNKNOWN, blamed
+    if blamed is not None and harmed:
+        kind = blamed.kind or CauseKind.UNKNOWN
+        # Only a denial shifts it: that a deploy was to blame before does not make the next one guilty.
+        if blamed.strength + WEIGHTS["history"] * min(past.get(kind, 0.0), 0.0) >= _LEAST_CHANGE:
+            return kind, blamed
     pointing = [f for f in suspect.findings if f.kind is not None and f.idea != "change" and f.strength >= _LEAST_KIND]
     surge = next((f for f in pointing if f.kind is CauseKind.TRAFFIC_SURGE), None)
     if surge is not None:  # demand explains a full pool, a full pool does not explain demand
         return CauseKind.TRAFFIC_SURGE, surge
     if pointing:
-        best = max(pointing, key=lambda f: f.strength * WEIGHTS.get(f.idea, 1.0))
+        best = max(pointing, key=lambda f: _pull(f, past))
         return best.kind or CauseKind.UNKNOWN, best
     failing = next((f for f in suspect.findings if f.idea == "own_failures" and f.strength >= _LEAST_KIND), None)
+    known = max(past, key=lambda kind: (past[kind], kind), default=None)
+    if known is not None and known in _ADVICE_ONLY and past[known] >= _LEAST_HISTORY and harmed:
+        return known, None
     return (CauseKind.CODE_ERROR, failing) if failing else (CauseKind.UNKNOWN, None)
+
+
+def _pull(finding: Finding, past: Mapping[CauseKind, float]) -> float:
+    said = past.get(finding.kind, 0.0) if finding.kind is not None else 0.0
+    return finding.strength * WEIGHTS.get(finding.idea, 1.0) + WEIGHTS["history"] * said
 
 
 def one_line(suspect: Suspect, kind: CauseKind, change: ChangeEvent | None, instance: str | None) -> str:
@@ -101,8 +123,24 @@ def _line(finding: Finding) -> EvidenceLine:
     return EvidenceLine(text=finding.text, weight=round(min(abs(finding.strength), 1.0), 3), source=finding.source)
 
 
-def _against(evidence: Evidence, suspect: Suspect, ranked: Sequence[Suspect]) -> tuple[EvidenceLine, ...]:
+def _for(suspect: Suspect) -> tuple[EvidenceLine, ...]:
+    """The strongest lines; what history says is always among them."""
+    lines = [finding for finding in suspect.findings if finding.strength > 0]
+    past = [finding for finding in lines[_MOST_LINES:] if finding.idea == "history"]
+    return tuple(_line(finding) for finding in (*lines[: _MOST_LINES - len(past)], *past))
+
+
+def _against(
+    evidence: Evidence, suspect: Suspect, kind: CauseKind, ranked: Sequence[Suspect]
+) -> tuple[EvidenceLine, ...]:
     lines = [_line(finding) for finding in suspect.findings if finding.strength < 0]
+    past = corrected(evidence, suspect.service, kind)
+    if past is not None:
+        text = (
+            f"{past.number} looked {past.similarity:.0%} alike and was first taken for {kind.value}; "
+            f"{past.confirmed_by} corrected it to {past.root_cause_kind}: {past.root_cause}"
+        )
+        lines.append(EvidenceLine(text=text, weight=past.similarity, source=f"incident {past.number}"))
     rivals = [
         other for other in ranked[:3] if other.service != suspect.service and other.score >= _CLOSE * suspect.score
     ]

@@ -1,4 +1,4 @@
-"""`paramedic investigate INCIDENT`: investigate again, now, and keep the result as the next revision."""
+"""Investigate again without the service, for `paramedic investigate` where none runs: stored, not published."""
 
 from libs.contracts.codec import ns_from_utc
 from libs.contracts.document import Section
@@ -7,9 +7,9 @@ from libs.errors import NotFound
 from libs.runbooks import SHIPPED, load_runbooks
 from libs.service.platform import Platform
 from libs.service.settings import Settings
-from services.investigator.further import Further
 from services.investigator.protocol import investigate as run_protocol
 from services.investigator.scene import LATER_LOOK_SPANS, scene_of
+from services.investigator.service import further
 
 
 def investigate(platform: Platform, settings: Settings, incident_ref: str) -> InvestigationCompleted:
@@ -43,9 +43,12 @@ def investigate(platform: Platform, settings: Settings, incident_ref: str) -> In
     )
     found = run_protocol(scene, revision=revision, started_at=platform.clock())
     version = platform.incidents.put(incident.id, Section.INVESTIGATION, found.completed, expected_version=version)
-    if not settings.model:
+    model = further(settings, platform)
+    if model is None:
         return found.completed
-    further = Further(settings.model, settings.investigation_s, platform.log)
-    answer = further.answer(scene, found)
+    try:
+        answer = model.answer(scene, found)
+    finally:
+        model.close()
     platform.incidents.put(incident.id, Section.INVESTIGATION, answer, expected_version=version)
     return answer

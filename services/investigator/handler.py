@@ -17,7 +17,7 @@ from libs.stores.incidents import IncidentQuery, IncidentStore
 from libs.stores.telemetry import TelemetryStore
 from libs.streaming.handler import Emit, Event
 from services.investigator.further import Further
-from services.investigator.pending import Due, due_for, is_ready, next_settle
+from services.investigator.pending import Due, asked_key, due_for, is_ready, next_settle
 from services.investigator.protocol import investigate
 from services.investigator.scene import FIRST_LOOK_SPANS, LATER_LOOK_SPANS, scene_of
 
@@ -135,14 +135,17 @@ class InvestigatorHandler:
         document = self._incidents.get(command.target)
         if document is None:
             raise InvalidMessage(f"no incident {command.target[:80]!r} to investigate")
-        if self._incidents.state(_command_key(command)) is not None:
+        if self._incidents.state(asked_key(command.id)) is not None:
             return
         as_of_ns = max(self._telemetry.watermark_ns(), ns_from_utc(document.incident.opened_at))
         self._due[document.incident.id] = Due(
-            incident_id=document.incident.id, as_of=utc_from_ns(as_of_ns), reason="asked", asked_at=self._clock()
+            incident_id=document.incident.id,
+            as_of=utc_from_ns(as_of_ns),
+            reason="asked",
+            asked_at=self._clock(),
+            command_id=command.id,
         )
         self._run_due()
-        self._incidents.put_state(_command_key(command), '"done"')
 
     def _note_settled(self) -> None:
         """Look again where the event time of a later look has come."""
@@ -168,6 +171,8 @@ class InvestigatorHandler:
             as_of_ns = ns_from_utc(due.as_of)
             if is_ready(due, watermark_ns, as_of_ns, now):
                 self._investigate(due, as_of_ns)
+                if due.command_id:
+                    self._incidents.put_state(asked_key(due.command_id), '"done"')
                 self._due.pop(due.incident_id, None)
 
     def _investigate(self, due: Due, as_of_ns: int) -> None:
@@ -188,7 +193,9 @@ class InvestigatorHandler:
             most_spans=LATER_LOOK_SPANS if due.reason in ("settled", "asked") else FIRST_LOOK_SPANS,
         )
         found = investigate(scene, revision=revision, started_at=self._clock())
-        if not self._keep(found.completed, section[1] if section is not None else 0):
+        asks = self._asks_model(due)
+        completed = found.completed if self._further is None or asks else self._further.looked_again(found)
+        if not self._keep(completed, section[1] if section is not None else 0):
             return
         self._log.info(
             "investigated",
@@ -201,8 +208,14 @@ class InvestigatorHandler:
             },
         )
         self._schedule_settling(document.incident, found.completed)
-        if self._further is not None and due.with_model:
+        if self._further is not None and asks:
             self._further.start(scene, found)
+
+    def _asks_model(self, due: Due) -> bool:
+        """A later look asks no model, and growth none while one is at work: its answer is fused with the newer look."""
+        if self._further is None or not due.with_model:
+            return False
+        return due.reason != "grown" or not self._further.is_asking(due.incident_id)
 
     def _keep(self, completed: InvestigationCompleted, expected_version: int) -> bool:
         """Write the section, then queue the emit; False when somebody else was faster."""
@@ -241,10 +254,6 @@ class InvestigatorHandler:
 
 def _being_fixed(document: IncidentDocument) -> bool:
     return any(run.applied_at is not None for run in document.remediation)
-
-
-def _command_key(command: Command) -> str:
-    return f"investigator/command/{command.id}"
 
 
 def _emit(completed: InvestigationCompleted) -> Emit:

@@ -30,6 +30,7 @@ class Due:
         reason: opened, grown, settled or asked.
         asked_at: Wall clock at which waiting for telemetry began.
         with_model: Whether a model may go further afterwards.
+        command_id: The command that asked; "" when nobody did.
     """
 
     incident_id: str
@@ -37,6 +38,12 @@ class Due:
     reason: str
     asked_at: datetime
     with_model: bool = True
+    command_id: str = ""
+
+
+def asked_key(command_id: str) -> str:
+    """Shared state that is there once a command to investigate was carried out."""
+    return f"investigator/command/{command_id}"
 
 
 def due_for(event: IncidentChanged, stored: InvestigationCompleted | None, now: datetime) -> Due | None:

@@ -7,6 +7,7 @@ from libs.service.settings import Settings
 from libs.streaming.loop import Loop, LoopOptions
 from services.investigator.further import Further
 from services.investigator.handler import InvestigatorHandler
+from services.investigator.tool_servers import tool_servers
 
 
 def handler(settings: Settings, platform: Platform) -> InvestigatorHandler:
@@ -19,8 +20,15 @@ def handler(settings: Settings, platform: Platform) -> InvestigatorHandler:
         window_s=settings.window_s,
         clock=platform.clock,
         log=platform.log,
-        further=Further(settings.model, settings.investigation_s, platform.log) if settings.model else None,
+        further=further(settings, platform),
     )
+
+
+def further(settings: Settings, platform: Platform) -> Further | None:
+    """The model with the servers that it may ask, None without one; `ConfigurationError` names a missing variable."""
+    if not settings.model:
+        return None
+    return Further(settings.model, settings.investigation_s, platform.log, servers=tool_servers(settings))
 
 
 def build(settings: Settings, platform: Platform) -> Runnable:

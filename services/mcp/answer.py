@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.mcp.bounds import MOST_ANSWER_BYTES, MOST_OFFSET, MOST_ROWS, UNTRUSTED, Line, cut_text
+from libs.observability.untrusted_text import cut_text
+from services.mcp.bounds import MOST_ANSWER_BYTES, MOST_OFFSET, MOST_ROWS, UNTRUSTED, Line
 
 _MOST_ARGUMENTS: Final = 16
 _LONGEST_ARGUMENT: Final = 500

@@ -6,9 +6,10 @@ from pydantic import Field
 
 from libs.contracts.document import IncidentDocument
 from libs.errors import NotFound
+from libs.observability.untrusted_text import cut_text
 from libs.stores.incidents import IncidentQuery
 from services.mcp.answer import PageArguments
-from services.mcp.bounds import MOST_NAME, cut_text
+from services.mcp.bounds import MOST_NAME
 from services.mcp.sources import IncidentReader
 
 

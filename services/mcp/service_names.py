@@ -7,8 +7,9 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from libs.errors import NotFound
+from libs.observability.untrusted_text import cut_text
 from libs.stores.telemetry import TelemetryReader
-from services.mcp.bounds import MOST_NAME, cut_text
+from services.mcp.bounds import MOST_NAME
 
 _MOST_NAMED: Final = 30
 

@@ -1,17 +1,15 @@
 """What the tools may read: the reading half of each store, so that the types leave no way to write."""
 
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Protocol
 
 from libs.contracts.document import IncidentDocument, Section
 from libs.runbooks import Runbook, load_runbooks
 from libs.service.platform import Platform
-from libs.stores.incidents import IncidentPage, IncidentQuery, SimilarHit
+from libs.stores.incidents import IncidentPage, IncidentQuery, SimilarSource
 from libs.stores.telemetry import TelemetryReader
 
 
-class IncidentReader(Protocol):
+class IncidentReader(SimilarSource, Protocol):
     """The reading half of `IncidentStore`."""
 
     def get(self, incident_id: str) -> IncidentDocument | None:
@@ -24,12 +22,6 @@ class IncidentReader(Protocol):
 
     def search(self, query: IncidentQuery) -> IncidentPage:
         """Find incidents."""
-        ...
-
-    def similar(
-        self, fingerprint: Sequence[str], text: str, *, before: datetime, exclude: str, limit: int = 5
-    ) -> list[SimilarHit]:
-        """Past incidents opened before a moment, most similar first."""
         ...
 
 

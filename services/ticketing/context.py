@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from libs.contracts.codec import ns_from_utc
-from libs.contracts.document import IncidentContext, IncidentDocument, TopologyEdge
+from libs.contracts.document import IncidentContext, TopologyEdge
 from libs.contracts.incident import IncidentChanged
-from libs.contracts.investigation import SimilarIncident
-from libs.contracts.remediation import RunState
 from libs.stores.incidents import IncidentStore
+from libs.stores.precedent import precedents
 from libs.stores.telemetry import TelemetryReader, Window
 from services.ticketing.decide import CHANGES_BEFORE
 from services.ticketing.episodes import counting, quiet_since, severity_rank
@@ -73,7 +72,9 @@ def gather(
         ),
         topology=_topology(telemetry, window, core, graph),
         affected_users=impact.affected,
-        similar_incidents=_similar(incidents, core),
+        similar_incidents=tuple(
+            past for past in precedents(incidents, core, most=_SIMILAR) if past.similarity >= _LEAST_SIMILARITY
+        ),
     )
     return Gathering(context=context, active_users=impact.active, until=until)
 
@@ -106,29 +107,3 @@ def _topology(
             )
         )
     return tuple(edges)
-
-
-def _similar(incidents: IncidentStore, core: IncidentChanged) -> tuple[SimilarIncident, ...]:
-    hits = incidents.similar(core.fingerprint, core.title, before=core.opened_at, exclude=core.id, limit=_SIMILAR)
-    return tuple(similar_incident(hit.document, hit.similarity) for hit in hits if hit.similarity >= _LEAST_SIMILARITY)
-
-
-def similar_incident(document: IncidentDocument, similarity: float) -> SimilarIncident:
-    """A past incident with its root cause, confirmed or only suspected, and what fixed it."""
-    core, confirmed = document.incident, document.root_cause
-    found = document.investigation.hypotheses if document.investigation else ()
-    suspected = min(found, key=lambda hypothesis: hypothesis.rank, default=None)
-    fixes = [run.fix for run in document.remediation if run.state is RunState.SUCCEEDED and run.fix]
-    text = confirmed.text if confirmed else suspected.cause if suspected else ""
-    service = confirmed.service if confirmed else suspected.service if suspected else ""
-    return SimilarIncident(
-        id=core.id,
-        number=core.number,
-        title=core.title,
-        similarity=similarity,
-        root_cause=text,
-        root_cause_service=service,
-        confirmed_by=confirmed.confirmed_by if confirmed else "",
-        fixed_by=(confirmed.fixed_by if confirmed else "") or (fixes[-1] if fixes else ""),
-        opened_at=core.opened_at,
-    )

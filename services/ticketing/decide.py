@@ -6,7 +6,7 @@ from typing import Final
 
 from libs.contracts.anomaly import AnomalyDetected
 from libs.contracts.command import Command
-from libs.contracts.document import RootCause, TimelineEntry
+from libs.contracts.document import VERIFIED_FIX, RootCause, TimelineEntry
 from libs.contracts.incident import IncidentChange, IncidentState
 from libs.contracts.investigation import InvestigationCompleted
 from libs.contracts.remediation import RunState
@@ -24,7 +24,6 @@ from services.ticketing.ticket import ACTOR, State, Surroundings, Tracked, entry
 CHANGES_BEFORE: Final = timedelta(minutes=30)
 REMEDIATION: Final = "remediation"
 RECOVERY: Final = "recovery"
-VERIFIED_FIX: Final = "verified_fix"
 _WORKED_ON: Final = ACTIVE_RUNS
 
 

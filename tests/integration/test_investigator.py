@@ -19,10 +19,14 @@ from libs.contracts.topics import COMMANDS, INCIDENTS, INVESTIGATIONS
 from libs.observability.log import Logger
 from libs.observability.metrics import ServiceMetrics
 from libs.service.platform import Platform
+from libs.service.run import Runnable
 from libs.service.settings import Settings
 from libs.streaming.embedded import EmbeddedBroker
 from libs.streaming.kafka import KafkaBroker
+from paramedic.api_client import api_url
+from paramedic.ask_investigator import AskInvestigator
 from services.investigator.service import build, handler
+from services.ticketing.service import build as build_ticketing
 from tests.unit.services.investigator.shop_telemetry import BEGAN, Fault, Shop, incident
 
 TICKET = incident("gateway", "catalog")
@@ -36,6 +40,7 @@ def platform(tmp_path: Path, embedded: EmbeddedBroker) -> Iterator[Platform]:
         broker=embedded.bootstrap,
         kafka={"session.timeout.ms": 1000, "heartbeat.interval.ms": 200},
         model=None,
+        api_port=0,
     )
     made = Platform(
         service="investigator",
@@ -92,8 +97,8 @@ def ticket(platform: Platform, record: IncidentChanged = TICKET) -> IncidentChan
 
 
 @contextmanager
-def running(platform: Platform) -> Iterator[None]:
-    loop = build(platform.settings, platform)
+def running(platform: Platform, start: Callable[[Settings, Platform], Runnable] = build) -> Iterator[None]:
+    loop = start(platform.settings, platform)
     thread = threading.Thread(target=loop.run, daemon=True)
     thread.start()
     try:
@@ -153,3 +158,23 @@ def test_a_command_on_an_unknown_incident_is_refused_and_the_next_is_done(
         letters = len(refused.poll(10, 0.2))
     refused.close()
     assert letters == 1
+
+
+def test_asking_from_the_command_line_makes_the_service_look_again_and_publish(
+    platform: Platform, results: Results
+) -> None:
+    ticket(platform)
+    other = replace(platform, service="ticketing")
+    with running(platform), running(other, build_ticketing):
+        results.wait_for(lambda found: [result.revision for result in found] == [1])
+        deadline_s = monotonic() + LIMIT_S
+        while not (platform.settings.run_dir / "ticketing.json").exists():
+            assert monotonic() < deadline_s
+            threading.Event().wait(0.02)
+        assert api_url(platform.settings).startswith("http://127.0.0.1")
+        asked = AskInvestigator(settings=platform.settings, incidents=platform.incidents)
+        found = asked.ask(TICKET.number, "ann")
+        assert found.revision == 2
+        assert results.wait_for(lambda found: len(found) == 2)[-1] == found
+    other.incidents.close()
+    other.telemetry.close()

@@ -1,6 +1,7 @@
 """Put the ideas together: one score per service, the kind of cause it points to, and a probability.
 
-score(service) = sum over ideas of weight x strength; a change multiplies what telemetry says about its own service.
+score(service) = sum over ideas of weight x strength; a change multiplies what telemetry says about its own service, but
+not what history says: a past incident in a service must not make its newest deploy the culprit.
 confidence = 0.95 x softmax(score / temperature) over the services and "something that nobody saw", which has a fixed
 score: with little evidence for anybody the probabilities do not add up to one.
 """
@@ -61,6 +62,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "learned_signs": 0.8,
     "affected": 0.1,
 }
+# Ideas that rest on past incidents, not on the telemetry of this one.
+FROM_THE_PAST: Final = frozenset({"history", "learned_signs"})
 _HARM: Final = frozenset({"own_time", "own_failures", "network_gap", "resource", "unanswered", "memory_leak"})
 _REACTIONS: Final = frozenset({"behaviour", "exception", "unanswered"})
 _EXPLAINED: Final = 0.7
@@ -97,14 +100,17 @@ def suspects(evidence: Evidence) -> list[Suspect]:
         findings.extend(idea(evidence))
     findings = explain_away(evidence, strongest(hand_to_callers(evidence, findings)))
     telemetry: dict[str, float] = defaultdict(float)
+    past: dict[str, float] = defaultdict(float)
     grouped: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
-        telemetry[finding.service] += WEIGHTS[finding.idea] * finding.strength
+        of = past if finding.idea in FROM_THE_PAST else telemetry
+        of[finding.service] += WEIGHTS[finding.idea] * finding.strength
         grouped[finding.service].append(finding)
     for finding in changes(evidence):
         grouped[finding.service].append(finding)
     scores = {
-        service: score * (1.0 + CHANGE_FACTOR * best_change(grouped[service])) for service, score in telemetry.items()
+        service: telemetry[service] * (1.0 + CHANGE_FACTOR * best_change(grouped[service])) + past[service]
+        for service in sorted({*telemetry, *past})
     }
     confidences = confidence(scores)
     ranked = sorted(scores, key=lambda service: (-scores[service], service))

@@ -1,1 +1,1 @@
-"""Investigation tools: one question to the observability stack per file, asked by the protocol, runbooks and agents."""
+"""Investigation tools: one question to the observability stack per file, asked by the protocol and by runbooks."""

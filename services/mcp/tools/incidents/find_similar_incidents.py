@@ -5,24 +5,20 @@ from typing import Annotated, Final
 from pydantic import AwareDatetime, Field
 
 from libs.contracts.incident import IncidentState
-from libs.contracts.remediation import RunState
-from libs.stores.incidents import SimilarHit
+from libs.contracts.investigation import SimilarIncident
+from libs.stores.precedent import CANDIDATES, precedents
 from services.mcp.answer import Answer, Found, Row, answer, page_of
 from services.mcp.bounds import Figure, Line, Name, Names, untrusted
 from services.mcp.incident_reference import IncidentArguments, require_incident
 from services.mcp.sources import Sources
 from services.mcp.tool import Tool, register
 
-_MOST_HITS: Final = 50
-# A phrase of a thousand words costs the search index seconds; titles made of names of services are far shorter.
-_MOST_TITLE: Final = 200
-
 
 class SimilarArguments(IncidentArguments):
     """Like which incident."""
 
-    limit: Annotated[int, Field(ge=1, le=_MOST_HITS, description="Most incidents in the answer.")] = 5
-    offset: Annotated[int, Field(ge=0, le=_MOST_HITS, description="Incidents to skip.")] = 0
+    limit: Annotated[int, Field(ge=1, le=CANDIDATES, description="Most incidents in the answer.")] = 5
+    offset: Annotated[int, Field(ge=0, le=CANDIDATES, description="Incidents to skip.")] = 0
 
 
 class SimilarRow(Row):
@@ -41,6 +37,7 @@ class SimilarRow(Row):
         Name, Field(description=untrusted("Who confirmed the cause; 'verified_fix'; empty: only a hypothesis"))
     ]
     fixed_by: Annotated[Name, Field(description=untrusted("What fixed it, or empty"))]
+    refuted: Annotated[Name, Field(description=untrusted("First guess that a person corrected, or empty"))]
 
 
 class SimilarAnswer(Answer[SimilarRow]):
@@ -49,37 +46,29 @@ class SimilarAnswer(Answer[SimilarRow]):
 
 def _ask(sources: Sources, asked: SimilarArguments) -> SimilarAnswer:
     core = require_incident(sources.incidents, asked.incident).incident
-    hits = sources.incidents.similar(
-        core.fingerprint, core.title[:_MOST_TITLE], before=core.opened_at, exclude=core.id, limit=_MOST_HITS
-    )
-    confirmed = sum(hit.document.root_cause is not None for hit in hits)
-    text = f"{len(hits)} earlier incidents resemble {core.number}; the cause of {confirmed} is confirmed."
-    rows = [_row(hit) for hit in page_of(hits, asked)]
-    return answer(SimilarAnswer, asked, Found(rows=rows, total=len(hits), summary=text, exact=len(hits) < _MOST_HITS))
+    found = precedents(sources.incidents, core, most=CANDIDATES)
+    confirmed = sum(bool(past.confirmed_by) for past in found)
+    text = f"{len(found)} earlier incidents resemble {core.number}; the cause of {confirmed} is confirmed."
+    rows = [_row(sources, past) for past in page_of(found, asked)[: asked.limit]]
+    return answer(SimilarAnswer, asked, Found(rows=rows, total=len(found), summary=text, exact=len(found) < CANDIDATES))
 
 
-def _row(hit: SimilarHit) -> SimilarRow:
-    core, known = hit.document.incident, hit.document.root_cause
-    guesses = hit.document.investigation.hypotheses if hit.document.investigation else ()
-    guess = guesses[0] if guesses else None
+def _row(sources: Sources, past: SimilarIncident) -> SimilarRow:
+    core = require_incident(sources.incidents, past.id).incident
     return SimilarRow(
         number=core.number,
         title=core.title,
-        similarity=hit.similarity,
+        similarity=past.similarity,
         opened_at=core.opened_at,
         state=core.state,
         services=list(core.services),
-        cause_service=known.service if known else guess.service if guess else "",
-        cause_kind=known.kind if known else guess.kind.value if guess else "",
-        cause=known.text if known else guess.cause if guess else "",
-        confirmed_by=known.confirmed_by if known else "",
-        fixed_by=(known.fixed_by if known else "") or _verified_fix(hit),
+        cause_service=past.root_cause_service,
+        cause_kind=past.root_cause_kind,
+        cause=past.root_cause,
+        confirmed_by=past.confirmed_by,
+        fixed_by=past.fixed_by,
+        refuted=f"{past.refuted_kind} in {past.refuted_service}" if past.refuted_service else "",
     )
-
-
-def _verified_fix(hit: SimilarHit) -> str:
-    worked = [run for run in hit.document.remediation if run.state is RunState.SUCCEEDED]
-    return f"{worked[-1].action} of {worked[-1].target}" if worked else ""
 
 
 TOOL: Final = register(

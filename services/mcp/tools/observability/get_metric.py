@@ -8,9 +8,10 @@ from pydantic import AwareDatetime, Field
 
 from libs.contracts.codec import utc_from_ns
 from libs.errors import NotFound
+from libs.observability.untrusted_text import cut_text
 from libs.stores.telemetry import SeriesWindow, TelemetryReader
 from services.mcp.answer import Answer, Found, Row, answer, page_of
-from services.mcp.bounds import MOST_NAME, Attributes, Figure, Name, cut_text, untrusted
+from services.mcp.bounds import MOST_NAME, Attributes, Figure, Name, untrusted
 from services.mcp.event_time import EventWindow, TimeArguments, window_of
 from services.mcp.service_names import OneService, require_service
 from services.mcp.sources import Sources

@@ -6,9 +6,10 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from libs.errors import NotFound
+from libs.observability.untrusted_text import cut_text
 from libs.runbooks import Runbook
 from services.mcp.answer import Answer, Found, PageArguments, Row, answer, page_of
-from services.mcp.bounds import MOST_NAME, Attributes, Figure, Line, Name, cut_text, untrusted
+from services.mcp.bounds import MOST_NAME, Attributes, Figure, Line, Name, untrusted
 from services.mcp.sources import Sources
 from services.mcp.tool import Tool, register
 from services.mcp.tools.runbooks.list_runbooks import RunbookRow, runbook_row

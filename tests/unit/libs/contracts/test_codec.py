@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.contracts.codec import Codec, ns_from_utc, utc_from_ns
+from libs.contracts.codec import Codec, from_json, ns_from_utc, to_json, utc_from_ns
 from libs.contracts.columns import pack_float64, pack_int32, pack_int64, unpack_index, unpack_int64
+from libs.contracts.investigation import CauseKind, Evidence, Hypothesis
 from libs.contracts.telemetry import ChangeEvent, ChangeKind, MetricBatch, MetricSeries
 from libs.errors import InvalidMessage
 
@@ -106,3 +107,33 @@ def test_times_survive_the_way_to_nanoseconds_and_back(naive: datetime) -> None:
 def test_a_time_beyond_the_calendar_is_refused() -> None:
     with pytest.raises(InvalidMessage):
         utc_from_ns(2**63 * 1000)
+
+
+def hypothesis(weight: float, confidence: float = 0.5) -> Hypothesis:
+    evidence = (Evidence(text="ordinary", weight=0.2), Evidence(text="odd", weight=weight))
+    return Hypothesis(
+        rank=1, service="cart", kind=CauseKind.DEPLOY, cause="", confidence=confidence, evidence_for=evidence
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_does_not_know_is_refused_when_it_is_written(value: float) -> None:
+    with pytest.raises(InvalidMessage, match=r"Hypothesis: evidence_for\[1\]\.weight is -?(nan|inf)"):
+        to_json(hypothesis(value))
+    with pytest.raises(InvalidMessage, match=r"\[0\]\.confidence"):
+        to_json((hypothesis(0.5, confidence=value),))
+    with pytest.raises(InvalidMessage, match=r"dict: a\.b"):
+        to_json({"a": {"b": value}})
+
+
+def test_what_is_written_as_json_is_read_as_it_was() -> None:
+    written = hypothesis(1e300)
+    assert written.instance is None
+    assert from_json(to_json(written), Hypothesis) == written
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "null", "1e999", '"1"'])
+def test_a_number_that_json_does_not_know_is_refused_when_it_is_read(text: str) -> None:
+    payload = to_json(hypothesis(0.25)).replace(b"0.25", text.encode())
+    with pytest.raises(InvalidMessage, match="Hypothesis"):
+        from_json(payload, Hypothesis)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -23,9 +24,11 @@ from libs.stores.sqlite_incidents import SqliteIncidentStore
 from libs.stores.sqlite_telemetry import SqliteTelemetryStore
 from libs.streaming.handler import Emit, Event
 from services.investigator.command import investigate as investigate_command
+from services.investigator.further import Further
 from services.investigator.handler import InvestigatorHandler
 from services.investigator.service import handler as build_handler
 from tests.unit.services.investigator.shop_telemetry import BEGAN, Fault, Shop, incident
+from tests.unit.services.investigator.test_further import Scripted, answer, asking, call
 
 TICKET = incident("gateway", "catalog")
 
@@ -230,6 +233,34 @@ def test_the_command_line_investigates_again_and_keeps_the_result(platform: Plat
     stored = platform.incidents.section(TICKET.id, Section.INVESTIGATION)
     assert stored is not None
     assert stored[0] == found
+
+
+def test_what_a_model_found_is_the_next_revision_and_is_emitted(platform: Platform) -> None:
+    record_shop(platform)
+    opened(platform)
+    model = Scripted(script=[call("get_requests", {"service": "catalog"}), answer()])
+    further = Further("scripted:one", 60.0, platform.log, open_model=lambda *_: model, open_tools=asking())
+    service = InvestigatorHandler(
+        telemetry=platform.telemetry,
+        incidents=platform.incidents,
+        runbooks=(),
+        window_s=5.0,
+        clock=platform.clock,
+        log=platform.log,
+        further=further,
+    )
+    [statistical] = results(service.handle([event(TICKET)]))
+    found: list[InvestigationCompleted] = []
+    deadline_s = monotonic() + 60.0
+    while not found:
+        assert monotonic() < deadline_s
+        found = [result for result in results(service.tick(BEGAN)) if result.author != statistical.author]
+    service.close()
+    assert (found[0].author, found[0].incident_id) == ("scripted:one", TICKET.id)
+    assert found[0].revision > statistical.revision
+    stored = platform.incidents.section(TICKET.id, Section.INVESTIGATION)
+    assert stored is not None
+    assert stored[0] == found[0]
 
 
 def test_the_stores_are_the_embedded_ones(platform: Platform) -> None:

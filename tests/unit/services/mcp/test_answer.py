@@ -5,8 +5,9 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
+from libs.observability.untrusted_text import cut_text
 from services.mcp.answer import Answer, Found, PageArguments, Row, answer, page_of
-from services.mcp.bounds import MOST_ANSWER_BYTES, MOST_OFFSET, Figure, Paragraph, cut_text, untrusted
+from services.mcp.bounds import MOST_ANSWER_BYTES, MOST_OFFSET, Figure, Paragraph, untrusted
 
 
 class TextRow(Row):

@@ -82,7 +82,7 @@ def test_the_context_holds_changes_traces_and_logs(sources: Sources) -> None:
 def test_similar_incidents_come_with_what_caused_and_fixed_them(sources: Sources) -> None:
     (row,) = ask(sources, "find_similar_incidents", incident=NUMBER).rows
     assert (row.number, row.similarity, row.confirmed_by) == ("INC-000001", 1.0, "ann")
-    assert (row.cause, row.fixed_by) == ("bad index", "rollback_deploy of catalog")
+    assert (row.cause, row.fixed_by) == ("bad index", "rollback_deploy on catalog")
 
 
 def test_runs_show_whether_production_was_changed(sources: Sources) -> None:
