@@ -79,5 +79,8 @@ bench-replay: $(READY) ## The same failures through the whole path: recording in
 bench-console: $(READY) ## Page times of the console with 10,000 incidents
 	@$(BIN)/python -m tests.bench.console_pages
 
+check-images: $(READY) ## Each service runs with nothing but its own extra, libs/ and schemas/ (needs the package index)
+	@$(BIN)/python -m deploy.images.check $(ARGS)
+
 clean: ## Remove the embedded data folder and caches (keeps .venv)
 	rm -rf .paramedic .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

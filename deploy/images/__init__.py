@@ -1,0 +1,1 @@
+"""What container images hold, and a check of it without an engine."""
