@@ -37,6 +37,7 @@ def main() -> int:
             directory,
             rate_per_s=told.rate,
             seed=told.seed,
+            control_host=told.control_host,
             control_port=told.control_port,
             releases=told.releases,
             progress=lambda text: print(text, flush=True),
@@ -60,6 +61,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=12.0, help="requests of users per second")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--directory", type=Path, default=None, help="databases and logs; a temporary one if left out")
+    parser.add_argument(
+        "--control-host", default="127.0.0.1", help="address of the control API; it asks for no password"
+    )
     parser.add_argument("--control-port", type=int, default=DEFAULT_PORT, help="0 for any free port")
     parser.add_argument("--releases", type=Path, default=None, help="folders below this one may be deployed: runs code")
     parser.add_argument("--fault", choices=sorted(FAULTS), default=None)

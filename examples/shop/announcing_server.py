@@ -17,7 +17,14 @@ _KEEP_ALIVE_S = 30
 class AnnouncingServer(uvicorn.Server):
     """A server on a port of the system's choice, which it announces on stdout; `at_end` runs after the last answer."""
 
-    def __init__(self, app: ASGIApp, *, port: int = 0, at_end: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        at_end: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -32,7 +39,7 @@ class AnnouncingServer(uvicorn.Server):
         # with the protocol left at 0 asyncio does not switch Nagle off, and every answer waits 40 ms for an ACK
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", port))
+        self._socket.bind((host, port))
 
     @property
     def port(self) -> int:

@@ -219,17 +219,18 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": detail}, status_code=status)
 
 
-async def run_control(directory: Path, port: int, otlp_endpoint: str, seed: int, releases: Path | None) -> None:
+async def run_control(told: argparse.Namespace, directory: Path) -> None:
     """Start the fleet, serve the API until SIGTERM, end the fleet."""
     async with httpx.AsyncClient(trust_env=False) as client:
         fleet = Fleet(directory)
-        feed = ChangeFeed(otlp_endpoint, client)
+        feed = ChangeFeed(told.endpoint, client)
         posting = asyncio.create_task(feed.run())
         try:
-            operations = Operations(fleet, feed, directory, ReleaseFolder(releases, directory))
-            await asyncio.gather(asyncio.to_thread(fill_stock_room, directory, seed), fleet.start())
+            operations = Operations(fleet, feed, directory, ReleaseFolder(told.releases, directory))
+            await asyncio.gather(asyncio.to_thread(fill_stock_room, directory, told.seed), fleet.start())
             # the fleet ends inside the server's own end: after it the signal is raised again and ends this process
-            await AnnouncingServer(build(fleet, operations), port=port, at_end=fleet.close).serve_announced()
+            server = AnnouncingServer(build(fleet, operations), host=told.host, port=told.port, at_end=fleet.close)
+            await server.serve_announced()
         finally:
             posting.cancel()
             await fleet.close()
@@ -239,6 +240,7 @@ def main() -> None:
     """Run the control API and the shop's services."""
     parser = argparse.ArgumentParser(prog="python -m examples.shop.control", description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="databases, logs and state of the shop")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; the API asks for no password")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 for any free port")
     parser.add_argument("--endpoint", default=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", DEFAULT_OTLP_ENDPOINT))
     parser.add_argument("--seed", type=int, default=7)
@@ -253,7 +255,7 @@ def main() -> None:
     directory = told.directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = told.endpoint  # inherited by the services
-    asyncio.run(run_control(directory, told.port, told.endpoint, told.seed, told.releases))
+    asyncio.run(run_control(told, directory))
 
 
 if __name__ == "__main__":

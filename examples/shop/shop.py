@@ -57,6 +57,7 @@ class Shop:
         *,
         rate_per_s: float = 12.0,
         seed: int = 7,
+        control_host: str = "127.0.0.1",
         control_port: int = 0,
         releases: Path | None = None,
         progress: Callable[[str], None] | None = None,
@@ -68,6 +69,7 @@ class Shop:
             directory: Databases, logs and state; made when missing, its databases are replaced.
             rate_per_s: Requests of users per second.
             seed: Of the goods and of the users.
+            control_host: Address of the control API, which asks for no password.
             control_port: Port of the control API; 0 for any free one.
             releases: Folders below this one may be deployed, which runs their code; None allows none.
             progress: Told what is ready.
@@ -77,7 +79,12 @@ class Shop:
         directory = directory.resolve()
         (directory / "logs").mkdir(parents=True, exist_ok=True)
         tell = progress or (lambda _: None)
-        options = {"--port": str(control_port), "--endpoint": otlp_endpoint, "--seed": str(seed)}
+        options = {
+            "--host": control_host,
+            "--port": str(control_port),
+            "--endpoint": otlp_endpoint,
+            "--seed": str(seed),
+        }
         if releases is not None:
             options["--releases"] = str(releases.resolve())
         control = _spawn(directory, "control", options)
