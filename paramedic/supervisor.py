@@ -18,6 +18,7 @@ from libs.service.settings import Settings
 
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_LAST_S: Final = 10.0
+READY_S: Final = 240.0  # the detector compiles on its first start: 20 s of one core, more on a busy machine
 CONFIGURATION_EXIT: Final = 2  # run_service's exit code for a wrong setting: a restart cannot help
 SERVICES: Final = (
     "intake",
@@ -108,7 +109,7 @@ class Supervisor:
         """Wait until the embedded broker has published its address."""
         self._wait("broker", self._settings.broker_address_file.exists, timeout_s)
 
-    def wait_ready(self, service: str, timeout_s: float = 60.0) -> None:
+    def wait_ready(self, service: str, timeout_s: float = READY_S) -> None:
         """Wait until a service's /readyz answers 200; `StartFailed` with the end of its log otherwise."""
         self._wait(service, lambda: is_ready(self._settings, service), timeout_s)
 

@@ -23,6 +23,7 @@ from libs.streaming.broker import RawMessage, TopicPartition
 from libs.streaming.loop import LoopState
 from services.detector.handler import DetectorHandler
 from services.detector.processor import GROUP, Processor
+from services.detector.scoring.prepare import prepare
 from services.detector.snapshots import SnapshotStore
 
 with warnings.catch_warnings():
@@ -76,6 +77,11 @@ class DetectorWorker:
     def run(self) -> None:
         """Run until `stop`; raises what ended it otherwise."""
         _quieten(self._platform)
+        self._processor.reason = "compiling the scoring kernels, which happens once on a machine"
+        self._platform.log.info("kernels ready", seconds=round(prepare(), 1))
+        self._processor.reason = ""
+        if self._stopping.is_set():
+            return
         asyncio.run(self._main())
         if self._failure is not None:
             raise self._failure
