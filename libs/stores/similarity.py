@@ -1,8 +1,10 @@
 """How alike two incidents are: fingerprint overlap weighted by rarity, fused with the rank of a text search."""
 
 import math
-from collections.abc import Mapping, Set
-from typing import Final
+from collections.abc import Hashable, Iterable, Mapping, Set
+from typing import Final, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 # Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet", SIGIR 2009: k = 60.
 _RANK_CONSTANT: Final = 60
@@ -40,3 +42,13 @@ def fuse(overlap: float, overlap_rank: int | None, text_rank: int | None) -> flo
     ranks = [rank for rank in (overlap_rank, text_rank) if rank is not None]
     fused = sum((_RANK_CONSTANT + 1) / (_RANK_CONSTANT + rank) for rank in ranks) / 2
     return round(min(1.0, overlap + (1.0 - overlap) * _RANK_SHARE * fused), 2)
+
+
+def ranks(scores: Iterable[tuple[K, float]]) -> dict[K, int]:
+    """Ranks from 1 by falling score; equal scores share the better rank."""
+    places: dict[K, int] = {}
+    previous, rank = None, 0
+    for place, (key, score) in enumerate(sorted(scores, key=lambda entry: -entry[1]), start=1):
+        rank = rank if score == previous else place
+        places[key], previous = rank, score
+    return places

@@ -8,9 +8,9 @@ import numpy as np
 
 from libs.contracts.columns import type_float64, type_int32, type_int64
 from libs.stores.sqlite_calls import service_condition
-from libs.stores.sqlite_columns import MetricColumns
 from libs.stores.sqlite_registry import Registry
 from libs.stores.telemetry import SeriesWindow, Window
+from libs.stores.telemetry_columns import MetricColumns
 
 
 def write_metrics(connection: sqlite3.Connection, registry: Registry, batches: Iterable[MetricColumns]) -> None:
