@@ -43,13 +43,30 @@ class BulkItem:
 
 
 @dataclass(frozen=True, slots=True)
+class BulkDeletion:
+    """One document to delete; one that is gone already is no error.
+
+    Attributes:
+        index: Index.
+        id: Its `_id`.
+    """
+
+    index: str
+    id: str
+
+    def encoded(self) -> bytes:
+        """The action, one line."""
+        return _ENCODER.encode({"delete": {"_index": self.index, "_id": self.id}}) + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
 class _Line:
-    item: BulkItem
+    item: BulkItem | BulkDeletion
     payload: bytes
 
 
-def write_bulk(connection: ElasticConnection, items: Iterable[BulkItem]) -> int:
-    """Write documents and return how many of them were not there before; all are written when it returns.
+def write_bulk(connection: ElasticConnection, items: Iterable[BulkItem | BulkDeletion]) -> int:
+    """Write or delete documents and return how many of them were not there before; all is done when it returns.
 
     Raises:
         InvalidMessage: the server refuses an item and will go on refusing it; the text names it.
@@ -93,7 +110,7 @@ def _left(lines: Sequence[_Line], outcomes: Sequence[dict[str, Any]]) -> tuple[l
     again, reason = list[_Line](), ""
     for line, outcome in zip(lines, outcomes, strict=True):
         status = outcome["status"]
-        if status < 300 or (status == 409 and line.item.create):
+        if status < 300 or _is_there_already(line.item, status):
             continue
         error = outcome.get("error", {})
         text = f"{status} {error.get('type', '')} {error.get('reason', '')}".strip()
@@ -102,3 +119,7 @@ def _left(lines: Sequence[_Line], outcomes: Sequence[dict[str, Any]]) -> tuple[l
         again.append(line)
         reason = text
     return again, reason
+
+
+def _is_there_already(item: BulkItem | BulkDeletion, status: int) -> bool:
+    return status == 404 if isinstance(item, BulkDeletion) else status == 409 and item.create
