@@ -84,7 +84,8 @@ def write_bulk(connection: ElasticConnection, items: Iterable[BulkItem | BulkDel
 
 
 def _send(connection: ElasticConnection, lines: Sequence[_Line]) -> int:
-    created, left, delay_s = 0, lines, _BACKOFF_FIRST_S
+    created, delay_s = 0, _BACKOFF_FIRST_S
+    left: Sequence[_Line] = lines
     for attempt in range(1, _ATTEMPTS + 1):
         answer = connection.lines(
             "/_bulk",
@@ -96,7 +97,7 @@ def _send(connection: ElasticConnection, lines: Sequence[_Line]) -> int:
         created += sum(outcome.get("result") == "created" for outcome in outcomes)
         left, reason = _left(left, outcomes)
         if not left:
-            return created
+            return int(created)
         if attempt < _ATTEMPTS:
             connection.options.sleep(delay_s * random.uniform(0.5, 1.5))
             delay_s *= 2

@@ -87,12 +87,13 @@ def _join(
     direct = ~called & (callers != callees)
     groups = [callers[direct], callees[direct]]
     for (caller, callee), tally in _tallies(groups, ends[direct], failed[answers][direct]):
-        _note(tallies, (names[caller], "", ""), names[callee], tally)
+        call = (names[caller], "", "")
+        _note(tallies, call, names[callee], tally)
+        tallies.calls[call] = sum_of(tallies.calls.get(call), (0, 0, tally[2], tally[3]))
 
 
 def _note(tallies: CallTallies, call: CallKey, callee: str, tally: Tally) -> None:
     tallies.callees[call, callee] = sum_of(tallies.callees.get((call, callee)), tally)
-    tallies.calls[call] = sum_of(tallies.calls.get(call), (0, 0, tally[2], tally[3]))
 
 
 def _parents(table: SpanTable, answers: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

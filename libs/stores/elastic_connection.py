@@ -6,24 +6,25 @@ when a store is opened: REST API compatibility lets a client talk to servers of 
 Source: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/rest-api-compatibility.html
 """
 
+import logging
 import random
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
-from elastic_transport import BaseNode, JsonSerializer, SerializationError, TlsError, TransportError
 from elastic_transport import ConnectionTimeout as TimedOut
+from elastic_transport import JsonSerializer, SerializationError, TlsError, TransportError
 from elasticsearch import VERSION, ApiError, Elasticsearch
 
 from libs.errors import ConfigurationError, InvalidMessage, Unavailable
+from libs.stores.elastic_options import CREDENTIALS, ElasticOptions
 
 CLIENT_MAJOR: Final = VERSION[0]
 SERVER_MAJORS: Final = (CLIENT_MAJOR, CLIENT_MAJOR + 1)
-_DEFAULT_PORT: Final = 9200
 _REQUEST_S: Final = 10.0
 _OVERLOADED: Final = frozenset({429, 500, 502, 503, 504})
 _REJECTED_CREDENTIALS: Final = frozenset({401, 403})
@@ -32,38 +33,6 @@ _ATTEMPTS: Final = 4
 _BACKOFF_FIRST_S: Final = 0.1
 _JSON: Final = {"accept": "application/json", "content-type": "application/json"}
 _LINES: Final = {"accept": "application/json", "content-type": "application/x-ndjson"}
-_CREDENTIALS: Final = "PARAMEDIC_ELASTICSEARCH_API_KEY or PARAMEDIC_ELASTICSEARCH_USER and _PASSWORD"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ElasticOptions:
-    """How to reach Elasticsearch.
-
-    Attributes:
-        addresses: http(s)://host:port of the nodes.
-        prefix: What names of indices, aliases, templates and policies begin with.
-        api_key: Encoded API key, "" for none.
-        user: User of basic authentication, "" for none.
-        password: Its password.
-        ca_file: PEM file of the certificate authority, "" for the system's.
-        verify: Whether the server's certificate is checked.
-        retention_s: How long telemetry stays queryable; telemetry indices are cut accordingly.
-        node_class: Another transport than HTTP, for tests.
-        sleep: Waits between attempts.
-        notice: Told once what the cluster cannot do.
-    """
-
-    addresses: tuple[str, ...]
-    prefix: str = "paramedic"
-    api_key: str = field(default="", repr=False)
-    user: str = ""
-    password: str = field(default="", repr=False)
-    ca_file: str = ""
-    verify: bool = True
-    retention_s: float = 6 * 3600.0
-    node_class: type[BaseNode] | None = None
-    sleep: Callable[[float], None] = time.sleep
-    notice: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +89,9 @@ class ElasticConnection:
             self._ensure_ready()
         except Unavailable:
             pass
+        except InvalidMessage as error:
+            self._client.close()
+            raise ConfigurationError(f"{error}; names with this prefix may be taken by something else") from error
         except BaseException:
             self._client.close()
             raise
@@ -131,33 +103,34 @@ class ElasticConnection:
         body: Any = None,
         *,
         missing_ok: bool = False,
-        **params: Any,
+        params: Mapping[str, Any] | None = None,
     ) -> Any:
         """Send a request and return the decoded answer; None for a 404 where `missing_ok`.
 
         Args:
             path: Already quoted (`segment`).
             body: Anything msgspec encodes, JSON bytes, or None.
+            params: Query parameters.
         Raises:
             GuardFailed: 409.
             InvalidMessage: any other refusal of the request itself.
             Unavailable: the cluster cannot be reached, is overloaded, or the store is closed.
         """
-        self._ensure_ready()
-        return self._send(method, path, body, missing_ok=missing_ok, headers=_JSON, params=params)
+        self._require_ready()
+        return self._send(method, path, body, missing_ok=missing_ok, headers=_JSON, params=params or {})
 
-    def lines(self, path: str, body: bytes, *, request_s: float, **params: Any) -> Any:
+    def lines(self, path: str, body: bytes, *, request_s: float, filter_path: str) -> Any:
         """Send newline-delimited JSON; as `request`."""
-        self._ensure_ready()
-        return self._send("POST", path, body, headers=_LINES, params=params, request_s=request_s)
+        self._require_ready()
+        return self._send("POST", path, body, headers=_LINES, params={"filter_path": filter_path}, request_s=request_s)
 
-    def raw(self, method: str, path: str, body: Any = None, *, missing_ok: bool = False, **params: Any) -> Any:
+    def raw(self, method: str, path: str, body: Any = None, *, missing_ok: bool = False) -> Any:
         """As `request`, without waiting for `prepare`; for `prepare` itself."""
-        return self._send(method, path, body, missing_ok=missing_ok, headers=_JSON, params=params)
+        return self._send(method, path, body, missing_ok=missing_ok, headers=_JSON, params={})
 
     def server(self) -> Server:
         """What the cluster is, from the nodes API: GET / is absent on some builds."""
-        answer = self.raw("GET", "/_nodes", filter_path="nodes.*.version,nodes.*.modules.name")
+        answer = self.raw("GET", "/_nodes?filter_path=nodes.*.version,nodes.*.modules.name")
         nodes = list((answer or {}).get("nodes", {}).values())
         if not nodes:
             raise Unavailable(f"{self.where}: no node answers yet")
@@ -176,6 +149,13 @@ class ElasticConnection:
             if not self._closed:
                 self._closed = True
                 self._client.close()
+
+    def _require_ready(self) -> None:
+        """As `_ensure_ready`; what is wrong with the cluster now holds the input, it is no fault of a message."""
+        try:
+            self._ensure_ready()
+        except (ConfigurationError, InvalidMessage) as error:
+            raise Unavailable(str(error)) from error
 
     def _ensure_ready(self) -> None:
         if self._ready and not self._closed:
@@ -229,7 +209,7 @@ class ElasticConnection:
     def _refusal(self, method: str, path: str, error: ApiError) -> Exception:
         text = f"{self.where}: {method} {path}: {told(error)}"
         if error.status_code in _REJECTED_CREDENTIALS:
-            advice = f"{text}; check {_CREDENTIALS} and what it may do (docs/stores.md)"
+            advice = f"{text}; check {CREDENTIALS} and what it may do (docs/stores.md)"
             return Unavailable(advice) if self._ready else ConfigurationError(advice)
         return InvalidMessage(text)
 
@@ -254,30 +234,12 @@ def told(error: Exception) -> str:
     if isinstance(error, ApiError):
         body = error.body if isinstance(error.body, Mapping) else {}
         cause = body.get("error", {})
-        root = next(iter(cause.get("root_cause") or [cause]), {}) if isinstance(cause, Mapping) else {}
+        root: Mapping[str, Any] = {}
+        if isinstance(cause, Mapping):
+            root = next(iter(cause.get("root_cause") or [cause]), {})
         reason = root.get("reason") or str(cause)[:300]
         return f"{error.status_code} {root.get('type', '')} {reason}".strip()
     return f"{type(error).__name__}: {getattr(error, 'message', error)}"
-
-
-def parse_addresses(address: str, setting: str) -> tuple[str, ...]:
-    """http(s)://host:port, several with commas, checked; `ConfigurationError` says what is wrong without secrets."""
-    found = []
-    for part in filter(None, (piece.strip() for piece in address.split(","))):
-        try:
-            url = urlsplit(part)
-            port = url.port or _DEFAULT_PORT
-        except ValueError:
-            raise ConfigurationError(f"{setting}: an address is no URL; use http(s)://host:port") from None
-        if url.username or url.password:
-            raise ConfigurationError(f"{setting}: leave user and password out of the address; set {_CREDENTIALS}")
-        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-            raise ConfigurationError(f"{setting}: {part} is no address of Elasticsearch; use http(s)://host:port")
-        host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-        found.append(f"{url.scheme}://{host}:{port}{url.path.rstrip('/')}")
-    if not found:
-        raise ConfigurationError(f"{setting}: no address; use http(s)://host:port")
-    return tuple(found)
 
 
 class _Json(JsonSerializer):
@@ -296,7 +258,7 @@ class _CompatibleJson(_Json):
 
 def _client(options: ElasticOptions) -> Elasticsearch:
     if options.api_key and options.user:
-        raise ConfigurationError(f"set {_CREDENTIALS}, not both")
+        raise ConfigurationError(f"set {CREDENTIALS}, not both")
     more: dict[str, Any] = {}
     if options.api_key:
         more["api_key"] = options.api_key
@@ -304,10 +266,14 @@ def _client(options: ElasticOptions) -> Elasticsearch:
         more["basic_auth"] = (options.user, options.password)
     if any(address.startswith("https:") for address in options.addresses):
         more.update(verify_certs=options.verify, ssl_show_warn=False)
+        if options.ca_file and not Path(options.ca_file).is_file():
+            raise ConfigurationError(f"PARAMEDIC_ELASTICSEARCH_CA_FILE={options.ca_file}: there is no such file")
         if options.ca_file:
             more["ca_certs"] = options.ca_file
     if options.node_class is not None:
         more["node_class"] = options.node_class
+    # Failures are raised and logged by whoever holds; the client's own lines would land on stderr beside the log.
+    logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
     try:
         return Elasticsearch(
             list(options.addresses),

@@ -134,7 +134,7 @@ class GraphMemory:
 
     def _read_stored(self, live: Mapping[int, Count]) -> None:
         refresh(self._connection, self._alias)
-        asked = {"query": {"match_all": {}}}
+        asked: dict[str, Any] = {"query": {"match_all": {}}}
         for hit in hits(self._connection, self._alias, asked, sort=[{"paramedic.graph_slice": "asc"}], page=500):
             own = hit["_source"]["paramedic"]
             number = own["graph_slice"]

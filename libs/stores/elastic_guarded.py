@@ -56,7 +56,9 @@ class GuardedIndex:
     def create(self, identity: str, source: Any) -> None:
         """Write a document that must not exist; `GuardFailed` when it does."""
         self._require_possible(identity)
-        self._connection.request("PUT", f"{self._path}/_create/{segment(identity)}", source, require_alias="true")
+        self._connection.request(
+            "PUT", f"{self._path}/_create/{segment(identity)}", source, params={"require_alias": "true"}
+        )
 
     def replace(self, identity: str, source: Any, seen: Stored) -> None:
         """Write a document that must still be as it was seen; `GuardFailed` when it is not."""
@@ -64,9 +66,7 @@ class GuardedIndex:
             "PUT",
             f"{self._path}/_doc/{segment(identity)}",
             source,
-            require_alias="true",
-            if_seq_no=seen.seq_no,
-            if_primary_term=seen.primary_term,
+            params={"require_alias": "true", "if_seq_no": seen.seq_no, "if_primary_term": seen.primary_term},
         )
 
     def update(self, identity: str, change: Callable[[Stored | None, bool], Any | None]) -> None:

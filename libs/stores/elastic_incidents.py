@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from libs.contracts.document import IncidentDocument, Section
-from libs.stores.elastic_connection import ElasticConnection, ElasticOptions, encodable
+from libs.stores.elastic_connection import ElasticConnection, encodable
 from libs.stores.elastic_guarded import GuardedIndex, Stored
 from libs.stores.elastic_incident_document import read_document, read_section, versions_of, with_section
 from libs.stores.elastic_incident_query import BEST_FIRST, NEWEST_FIRST, incident_query, phrases
 from libs.stores.elastic_numbers import Numbers
+from libs.stores.elastic_options import ElasticOptions
 from libs.stores.elastic_pages import hits, refresh, search
 from libs.stores.elastic_similar import ranked_similar
 from libs.stores.elastic_templates import INCIDENTS, STATE, alias, prepare_incidents

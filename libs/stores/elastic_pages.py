@@ -14,12 +14,12 @@ Hit = Mapping[str, Any]
 
 def refresh(connection: ElasticConnection, index: str) -> None:
     """Make everything that was acknowledged visible to searches; costs 1 to 2 ms when nothing is new."""
-    connection.request("POST", f"/{segment(index)}/_refresh", **_SOME_OR_NONE)
+    connection.request("POST", f"/{segment(index)}/_refresh", params=_SOME_OR_NONE)
 
 
 def search(connection: ElasticConnection, index: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """One search; an index pattern that matches nothing finds nothing."""
-    answer: Mapping[str, Any] = connection.request("POST", f"/{segment(index)}/_search", body, **_SOME_OR_NONE)
+    answer: Mapping[str, Any] = connection.request("POST", f"/{segment(index)}/_search", body, params=_SOME_OR_NONE)
     return answer
 
 
@@ -44,7 +44,7 @@ def hits(
                 connection, index, {**body, "sort": list(sort), "size": limit, "track_total_hits": False}
             )["hits"]["hits"]
         return
-    opened = connection.request("POST", f"/{segment(index)}/_pit", keep_alive=_KEEP_ALIVE, **_SOME_OR_NONE)
+    opened = connection.request("POST", f"/{segment(index)}/_pit", params={"keep_alive": _KEEP_ALIVE, **_SOME_OR_NONE})
     point, left = opened["id"], limit
     try:
         after: Sequence[Any] | None = None

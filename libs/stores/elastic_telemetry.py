@@ -8,11 +8,12 @@ from libs.contracts.telemetry import ChangeEvent, LogBatch, MetricBatch, SpanBat
 from libs.stores.call_table import CallTable
 from libs.stores.elastic_bulk import BulkItem, write_bulk
 from libs.stores.elastic_changes import change_item, find_changes, forget_changes
-from libs.stores.elastic_connection import ElasticConnection, ElasticOptions, segment
+from libs.stores.elastic_connection import ElasticConnection, segment
 from libs.stores.elastic_graph import GraphMemory
 from libs.stores.elastic_guarded import GuardedIndex
 from libs.stores.elastic_logs import LOGS, find_logs, log_items
 from libs.stores.elastic_metrics import METRICS, MetricDocuments
+from libs.stores.elastic_options import ElasticOptions
 from libs.stores.elastic_pages import refresh, search
 from libs.stores.elastic_progress import ProgressDocument
 from libs.stores.elastic_slices import Slicing, slice_end_ns, slice_width_s
@@ -255,9 +256,8 @@ class ElasticTelemetryStore:
         return removed
 
     def _drop(self, horizon_ns: int) -> None:
-        found = self._connection.request(
-            "GET", f"/{segment(patterns(self._prefix, SLICED))}/_settings/index.uuid", allow_no_indices="true"
-        )
+        path = f"/{segment(patterns(self._prefix, SLICED))}/_settings/index.uuid"
+        found = self._connection.request("GET", path, params={"allow_no_indices": "true"})
         for index in sorted(found):
             end_ns = slice_end_ns(index)
             if end_ns is not None and end_ns <= horizon_ns:

@@ -1,4 +1,4 @@
-"""What is put in place before the first document: index templates, indices, aliases, and a lifecycle where there is one.
+"""What is put in place before the first document: templates, indices, aliases, and a lifecycle where there is one.
 
 The mappings are the JSON files beside this module, one per kind of index; every field has an explicit mapping, and a
 field that has none is kept but not indexed (`dynamic: false`), so that no sender can make a mapping grow.
@@ -31,7 +31,7 @@ def index_body(kind: str) -> dict[str, Any]:
     return body
 
 
-def prepare_incidents(connection: ElasticConnection, server: Server) -> None:
+def prepare_incidents(connection: ElasticConnection, _: Server) -> None:
     """Templates, indices and aliases of the incident store."""
     for kind in (INCIDENTS, STATE):
         _put_template(connection, kind, index_body(kind))

@@ -11,8 +11,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from libs.stores.elastic_connection import ElasticOptions, parse_addresses
 from libs.stores.elastic_incidents import ElasticIncidentStore
+from libs.stores.elastic_options import ElasticOptions, parse_addresses
 from libs.stores.elastic_telemetry import ElasticTelemetryStore
 
 VARIABLE: Final = "PARAMEDIC_STACK_ELASTICSEARCH"
