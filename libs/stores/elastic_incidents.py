@@ -1,5 +1,6 @@
 """The incident store in Elasticsearch: for more than one machine, and for people who look with Kibana."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -60,15 +61,18 @@ class ElasticIncidentStore:
     def put(self, incident_id: str, section: Section, value: Any, *, expected_version: int | None = None) -> int:
         """Write one section and return its new version; `Conflict` when the version is not the expected one."""
         require_type(incident_id, section, value)
-        written = [0]
+        written, mark = [0], uuid.uuid4().hex
 
         def change(stored: Stored | None, ambiguous: bool) -> Mapping[str, Any] | None:
             source = stored.source if stored else {}
-            version = versions_of(source).get(section.value, 0)
-            if ambiguous and version == written[0] and read_section(source, section) == value:
+            marks = source.get("marks", {})
+            if ambiguous and marks.get(section.value) == mark:
                 return None  # an earlier attempt was stored although its answer was lost
+            version = versions_of(source).get(section.value, 0)
             written[0] = next_version(version, expected_version, f"{incident_id}: section {section.value}")
-            return with_section(source, section, value, written[0])
+            changed = with_section(source, section, value, written[0])
+            changed["marks"] = {**marks, section.value: mark}
+            return changed
 
         self._incidents.update(incident_id, change)
         return written[0]
@@ -125,14 +129,14 @@ class ElasticIncidentStore:
 
     def put_state(self, key: str, value: str, *, expected_version: int | None = None) -> int:
         """Write it and return the new version; `Conflict` as for `put`."""
-        written = [0]
+        written, mark = [0], uuid.uuid4().hex
 
         def change(stored: Stored | None, ambiguous: bool) -> Mapping[str, Any] | None:
-            version = stored.source["version"] if stored else 0
-            if ambiguous and stored is not None and version == written[0] and stored.source["value"] == value:
+            if ambiguous and stored is not None and stored.source["mark"] == mark:
                 return None
+            version = stored.source["version"] if stored else 0
             written[0] = next_version(version, expected_version, f"state {key}")
-            return {"kind": "state", "key": key, "version": written[0], "value": value}
+            return {"kind": "state", "key": key, "version": written[0], "value": value, "mark": mark}
 
         self._states.update(_STATE + key, change)
         return written[0]

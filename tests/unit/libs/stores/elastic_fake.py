@@ -45,7 +45,7 @@ class FakeCluster:
             def __init__(self, config: NodeConfig) -> None:
                 super().__init__(config)
 
-            def perform_request(  # type: ignore[override]  # without the client's sentinel for "no timeout given"
+            def perform_request(
                 self, method: str, target: str, body: bytes | None = None, headers: Any = None, request_timeout: Any = 0
             ) -> NodeApiResponse:
                 status, answered = cluster.handle(method, target, body, headers or {})
