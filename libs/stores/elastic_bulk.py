@@ -16,7 +16,8 @@ _MOST_ITEMS: Final = 5_000
 _ATTEMPTS: Final = 4
 _BACKOFF_FIRST_S: Final = 0.1
 _REQUEST_S: Final = 30.0
-_OVERLOADED: Final = frozenset({429, 500, 502, 503, 504})
+# Of the document itself; everything else (full disk, closed index, missing privilege) is the state of the cluster.
+_WRONG: Final = frozenset({400, 413})
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -115,7 +116,7 @@ def _left(lines: Sequence[_Line], outcomes: Sequence[dict[str, Any]]) -> tuple[l
             continue
         error = outcome.get("error", {})
         text = f"{status} {error.get('type', '')} {error.get('reason', '')}".strip()
-        if status not in _OVERLOADED:
+        if status in _WRONG:
             raise InvalidMessage(f"{line.item.index}/{line.item.id}: {text}")
         again.append(line)
         reason = text

@@ -211,6 +211,9 @@ class ElasticConnection:
         if error.status_code in _REJECTED_CREDENTIALS:
             advice = f"{text}; check {CREDENTIALS} and what it may do (docs/stores.md)"
             return Unavailable(advice) if self._ready else ConfigurationError(advice)
+        if error.status_code == 404:
+            self._ready = False  # an index or a point in time is gone: what should be there is put in place again
+            return Unavailable(text)
         return InvalidMessage(text)
 
     def _tls_failure(self, error: TlsError) -> Exception:

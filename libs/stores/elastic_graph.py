@@ -78,34 +78,41 @@ class GraphMemory:
     def learned(self, progress: Progress) -> LearnedGraph:
         """Everything that was learned up to now."""
         with self._lock:
-            self._bring_up_to_date()
+            self._bring_up_to_date(progress)
             tallies = CallTallies()
             for number, step in sorted(self._steps.items()):
                 if (number + 1) * GRAPH_STEP_NS > progress.long_horizon_ns:
                     tallies.add(step.tallies)
         return _graph(tallies, progress)
 
-    def write_down(self, progress: Progress) -> None:
-        """Store the steps that are over, and delete those that are forgotten."""
+    def write_down(self, progress: Progress, planned: Progress) -> None:
+        """Store the steps that are over, and delete those that are forgotten.
+
+        Args:
+            progress: As it is: spans after its horizon are there.
+            planned: As it will be once this is done.
+        """
         with self._lock:
-            self._bring_up_to_date()
+            self._bring_up_to_date(progress)
             over = [
                 number
                 for number, step in self._steps.items()
                 if (number + 1) * GRAPH_STEP_NS + _SETTLED_NS <= progress.watermark_ns
-                or (number + 1) * GRAPH_STEP_NS <= progress.horizon_ns
+                or (number + 1) * GRAPH_STEP_NS <= planned.horizon_ns
                 if self._stored.get(number) != step.basis
             ]
             write_bulk(self._connection, (self._item(number) for number in over))
             self._stored.update((number, self._steps[number].basis) for number in over)
-            gone = [n for n in self._steps if (n + 1) * GRAPH_STEP_NS <= progress.long_horizon_ns]
+            gone = [n for n in self._steps if (n + 1) * GRAPH_STEP_NS <= planned.long_horizon_ns]
             for number in gone:
                 del self._steps[number]
-            self._delete_before(progress.long_horizon_ns)
+            self._delete_before(planned.long_horizon_ns)
 
-    def _bring_up_to_date(self) -> None:
+    def _bring_up_to_date(self, progress: Progress) -> None:
         refresh(self._connection, self._columns)
-        live = self._counts()
+        # A step before the horizon stays as it is: what still arrives for it would count for all of it.
+        forgotten = progress.horizon_ns // GRAPH_STEP_NS
+        live = {number: count for number, count in self._counts().items() if number >= forgotten}
         first = min(live, default=None)
         if first != self._first_live:  # at the start, and when spans were forgotten: others wrote their steps down
             self._read_stored(live)

@@ -8,6 +8,7 @@ from libs.stores.elastic_connection import ElasticConnection, segment
 PAGE: Final = 5_000  # below index.max_result_window; a page of spans is some 3 MB
 _KEEP_ALIVE: Final = "1m"
 _SOME_OR_NONE: Final = {"ignore_unavailable": "true", "allow_no_indices": "true"}
+_ALL_SHARDS: Final = {"allow_partial_search_results": "false"}  # a part of the answer would pass for the whole
 
 Hit = Mapping[str, Any]
 
@@ -19,7 +20,8 @@ def refresh(connection: ElasticConnection, index: str) -> None:
 
 def search(connection: ElasticConnection, index: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """One search; an index pattern that matches nothing finds nothing."""
-    answer: Mapping[str, Any] = connection.request("POST", f"/{segment(index)}/_search", body, params=_SOME_OR_NONE)
+    path = f"/{segment(index)}/_search"
+    answer: Mapping[str, Any] = connection.request("POST", path, body, params={**_SOME_OR_NONE, **_ALL_SHARDS})
     return answer
 
 
@@ -59,7 +61,7 @@ def hits(
             }
             if after is not None:
                 request["search_after"] = after
-            answer = connection.request("POST", "/_search", request)
+            answer = connection.request("POST", "/_search", request, params=_ALL_SHARDS)
             point = answer.get("pit_id", point)
             found = answer["hits"]["hits"]
             yield from found

@@ -140,10 +140,9 @@ class ElasticTelemetryStore:
         What is older is invisible at once; an index is dropped when all of it is older.
         """
         earlier = self._progress.read()
-        self._graph.write_down(earlier)
         removed = self._count(Window(start_ns=earlier.horizon_ns, end_ns=before_ns))
+        self._graph.write_down(earlier, earlier.pruned(before_ns))
         progress = self._progress.prune(before_ns)
-        self._graph.write_down(progress)
         removed += forget_changes(self._connection, self._changes, progress.long_horizon_ns)
         self._drop(progress.horizon_ns)
         return removed

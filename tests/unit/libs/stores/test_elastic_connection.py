@@ -76,7 +76,7 @@ def test_a_missing_document_is_none_only_where_that_is_an_answer(cluster: FakeCl
     cluster.answer = lambda *_: (404, {"found": False})
     connection = connected(cluster)
     assert connection.request("GET", "/x", missing_ok=True) is None
-    with pytest.raises(InvalidMessage):
+    with pytest.raises(Unavailable, match="404"):
         connection.request("GET", "/x")
 
 
@@ -206,6 +206,25 @@ def test_documents_that_are_turned_away_for_good_make_it_unavailable(cluster: Fa
     cluster.answer = lambda _, __, body: items(*[full] * (len(body) // 2))
     with pytest.raises(Unavailable, match=r"2 documents were turned away.*queue is full"):
         write_bulk(connection, documents(2))
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 503])
+def test_what_the_cluster_cannot_do_now_is_no_fault_of_the_document(cluster: FakeCluster, status: int) -> None:
+    connection = connected(cluster)
+    blocked = {"status": status, "error": {"type": "cluster_block_exception", "reason": "index read-only"}}
+    cluster.answer = lambda *_: items(blocked)
+    with pytest.raises(Unavailable, match="index read-only"):
+        write_bulk(connection, documents(1))
+
+
+def test_indices_that_somebody_deleted_are_put_in_place_again(cluster: FakeCluster) -> None:
+    prepared: list[str] = []
+    connection = ElasticConnection(cluster.options(), lambda _, server: prepared.append(server.version))
+    cluster.answer = in_turn((404, refusal("index_not_found_exception", "no such index")), (200, {}))
+    with pytest.raises(Unavailable, match="no such index"):
+        connection.request("POST", "/x/_search", {})
+    connection.request("POST", "/x/_search", {})
+    assert len(prepared) == 2
 
 
 def test_a_document_that_is_refused_is_named(cluster: FakeCluster) -> None:
