@@ -73,7 +73,7 @@ class GraphMemory:
         self._lock = threading.Lock()
         self._steps: dict[int, _Step] = {}
         self._stored: dict[int, tuple[Count, Count, Count]] = {}
-        self._first_live: int | None = None
+        self._first_live: int | None = -1  # nothing was read yet
 
     def learned(self, progress: Progress) -> LearnedGraph:
         """Everything that was learned up to now."""
