@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ from tests.integration.elastic_servers import VARIABLE, Space, empty_space, own_
 
 INCIDENTS_DEFAULT: Final = 100_000
 REQUESTS: Final = 100
+WRITERS: Final = 4
 LIMIT_MS: Final = 200.0
 NOW: Final = datetime(2026, 6, 1, tzinfo=UTC)
 _AREAS: Final = "cart catalog checkout payments search mail stock users orders pricing"
@@ -76,14 +78,16 @@ def fill(space: Space, count: int) -> dict[str, frozenset[str]]:
     connection = ElasticConnection(space.options(), prepare_incidents)
     index, tokens, begun = alias(space.prefix, INCIDENTS), dict[str, frozenset[str]](), time.perf_counter()
 
-    def items() -> Iterator[BulkItem]:
-        chance = random.Random(7)
-        for number in range(1, count + 1):
+    def items(numbers: range) -> Iterator[BulkItem]:
+        chance = random.Random(numbers.start)
+        for number in numbers:
             source = incident(chance, number, count)
             tokens[source["incident"]["id"]] = frozenset(source["incident"]["fingerprint"])
             yield BulkItem(index, source["incident"]["id"], source)
 
-    written = write_bulk(connection, items())
+    with ThreadPoolExecutor(WRITERS) as pool:
+        parts = [range(1 + place, count + 1, WRITERS) for place in range(WRITERS)]
+        written = sum(pool.map(lambda numbers: write_bulk(connection, items(numbers)), parts))
     refresh(connection, index)
     took_s = time.perf_counter() - begun
     size = connection.request("GET", f"/{index}/_stats/store")["_all"]["primaries"]["store"]["size_in_bytes"]
