@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from libs.contracts.codec import ns_from_utc
 from libs.contracts.columns import (
@@ -79,7 +80,7 @@ class MetricDocuments:
         )
 
     def _batch(
-        self, columns: MetricColumns, mine: "np.typing.NDArray[np.bool_]", index: str, digest: str, number: int
+        self, columns: MetricColumns, mine: npt.NDArray[np.bool_], index: str, digest: str, number: int
     ) -> BulkItem:
         batch, times = columns.batch, columns.timestamps[mine]
         service: dict[str, Any] = {"name": batch.service}
@@ -182,5 +183,5 @@ def _numbered(
     return found
 
 
-def _packed(column: "np.typing.NDArray[Any]", dtype: "np.dtype[Any]") -> str:
+def _packed(column: npt.NDArray[Any], dtype: np.dtype[Any]) -> str:
     return base64.b64encode(np.asarray(column, dtype).tobytes()).decode()

@@ -1,7 +1,7 @@
 """How far telemetry has come and gone: the watermark, the horizons of retention, and who has sent something."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ class ProgressDocument:
         """Move the horizons."""
         return self._change(lambda progress: progress.pruned(before_ns))
 
-    def _change(self, move: Any) -> Progress:
+    def _change(self, move: Callable[[Progress], Progress]) -> Progress:
         moved = [Progress()]
 
         def change(stored: Stored | None, _: bool) -> Mapping[str, Any] | None:

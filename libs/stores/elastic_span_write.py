@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from libs.stores.elastic_attributes import label_fields
 from libs.stores.elastic_bulk import BulkItem
@@ -115,5 +116,5 @@ def _error(attributes: Mapping[str, str]) -> dict[str, str]:
     return {field: attributes[name] for field, name in named.items() if name in attributes}
 
 
-def _packed(rows: "np.typing.NDArray[Any]") -> str:
+def _packed(rows: npt.NDArray[Any]) -> str:
     return base64.b64encode(rows.tobytes()).decode()

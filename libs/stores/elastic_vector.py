@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from libs.stores.folded_words import words
 
@@ -35,7 +36,7 @@ def feature_vector(fingerprint: Sequence[str], text: str) -> list[float] | None:
     return np.round(vector / length, 6).tolist() if length > 0 else None
 
 
-def _add(vector: "np.typing.NDArray[np.float64]", kind: str, feature: str, weight: float) -> None:
+def _add(vector: npt.NDArray[np.float64], kind: str, feature: str, weight: float) -> None:
     digest = hashlib.blake2b(f"{kind}\0{feature}".encode("utf-8", "replace"), digest_size=8).digest()
     number = int.from_bytes(digest, "big")
     vector[number % DIMENSIONS] += weight if number >> 63 else -weight
