@@ -12,7 +12,7 @@ from libs.stores.elastic_incident_document import read_document, read_section, v
 from libs.stores.elastic_incident_query import BEST_FIRST, NEWEST_FIRST, incident_query, phrases
 from libs.stores.elastic_numbers import Numbers
 from libs.stores.elastic_options import ElasticOptions
-from libs.stores.elastic_pages import hits, refresh, search
+from libs.stores.elastic_pages import hits, page_of, refresh, search
 from libs.stores.elastic_similar import ranked_similar
 from libs.stores.elastic_templates import INCIDENTS, STATE, alias, prepare_incidents
 from libs.stores.incidents import IncidentPage, IncidentQuery, SimilarHit, VersionedState
@@ -93,20 +93,15 @@ class ElasticIncidentStore:
         if not terms and query.text.strip():
             return IncidentPage(incidents=(), total=0)  # nothing in it can match: no letter, no digit
         refresh(self._connection, self._alias)
-        answer = search(
-            self._connection,
-            self._alias,
-            {
-                "query": incident_query(query, terms),
-                "sort": list(BEST_FIRST if terms else NEWEST_FIRST),
-                "from": max(query.offset, 0),
-                "size": min(max(query.limit, 1), _MOST_RESULTS),
-                "track_total_hits": True,
-                "_source": ["incident", "anomalies"],
-            },
-        )
-        cores = tuple(read_section(hit["_source"], Section.INCIDENT) for hit in answer["hits"]["hits"])
-        return IncidentPage(incidents=cores, total=answer["hits"]["total"]["value"])
+        body = {
+            "query": incident_query(query, terms),
+            "size": min(max(query.limit, 1), _MOST_RESULTS),
+            "_source": ["incident", "anomalies"],
+        }
+        order = BEST_FIRST if terms else NEWEST_FIRST
+        found, total = page_of(self._connection, self._alias, body, sort=order, offset=max(query.offset, 0))
+        cores = tuple(read_section(hit["_source"], Section.INCIDENT) for hit in found)
+        return IncidentPage(incidents=cores, total=total)
 
     def similar(
         self, fingerprint: Sequence[str], text: str, *, before: datetime, exclude: str, limit: int = 5
