@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help setup demo up doctor test test-fast check format lock bench clean
+.PHONY: help setup demo up doctor test test-fast check format lock bench bench-elastic clean
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ bench-console: $(READY) ## Page times of the console with 10,000 incidents
 
 check-images: $(READY) ## Each service runs with nothing but its own extra, libs/ and schemas/ (needs the package index)
 	@$(BIN)/python -m deploy.images.check $(ARGS)
+
+bench-elastic: $(READY) ## 100,000 incidents and telemetry in Elasticsearch (PARAMEDIC_STACK_ELASTICSEARCH=http://host:port)
+	@$(BIN)/python -m tests.bench.elastic_incidents $(ARGS)
+	@$(BIN)/python -m tests.bench.elastic_telemetry
 
 clean: ## Remove the embedded data folder and caches (keeps .venv)
 	rm -rf .paramedic .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,6 +15,7 @@ from libs.contracts.topics import topics
 from libs.errors import ConfigurationError, Unavailable
 from libs.service.platform import open_platform
 from libs.service.settings import Settings
+from libs.stores.elastic_options import is_elastic
 from paramedic.supervisor import SERVICES, is_ready, run_file
 
 _LEAST_FREE_BYTES: Final = 1 << 30
@@ -122,13 +123,18 @@ def _registry(settings: Settings) -> Iterator[Finding]:
 
 def _stores(settings: Settings) -> Iterator[Finding]:
     platform = open_platform("doctor", settings)
-    if not settings.data_dir.exists():
-        yield Finding(check="stores", detail=f"{settings.data_dir} does not exist yet; it is made at the first start")
-        return
     for name, address in (("incident", settings.incident_store), ("telemetry", settings.telemetry_store)):
+        if not is_elastic(address) and not settings.data_dir.exists():
+            detail = f"{settings.data_dir} does not exist yet; it is made at the first start"
+            yield Finding(check=f"{name} store", detail=detail)
+            continue
         try:
-            store = platform.incidents if name == "incident" else platform.telemetry
-            store.close()
+            if name == "incident":
+                platform.incidents.state("doctor")
+                platform.incidents.close()
+            else:
+                platform.telemetry.watermark_ns()
+                platform.telemetry.close()
         except (Unavailable, ConfigurationError) as error:
             advice = f"correct PARAMEDIC_{name.upper()}_STORE"
             yield Finding(check=f"{name} store", status=Status.WRONG, detail=str(error), advice=advice)

@@ -8,4 +8,4 @@ from libs.stores.open import open_incident_store
 def open_incidents() -> IncidentStore:
     """Open it."""
     settings = load_settings()
-    return open_incident_store(settings.incident_store, settings.data_dir)
+    return open_incident_store(settings.incident_store, settings.data_dir, settings.elastic)

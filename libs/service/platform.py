@@ -1,7 +1,7 @@
 """What every service is given: broker, codec, stores, log, metrics and clock, built once from the settings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -10,6 +10,7 @@ from libs.errors import ConfigurationError
 from libs.observability.log import Logger
 from libs.observability.metrics import ServiceMetrics
 from libs.service.settings import Settings
+from libs.stores.elastic_options import ElasticOptions
 from libs.stores.incidents import IncidentStore
 from libs.stores.open import open_incident_store, open_telemetry_store
 from libs.stores.telemetry import TelemetryStore
@@ -68,12 +69,16 @@ class Platform:
     @cached_property
     def incidents(self) -> IncidentStore:
         """The incident store."""
-        return open_incident_store(self.settings.incident_store, self.settings.data_dir)
+        return open_incident_store(self.settings.incident_store, self.settings.data_dir, self._elastic)
 
     @cached_property
     def telemetry(self) -> TelemetryStore:
         """The telemetry store."""
-        return open_telemetry_store(self.settings.telemetry_store, self.settings.data_dir)
+        return open_telemetry_store(self.settings.telemetry_store, self.settings.data_dir, self._elastic)
+
+    @property
+    def _elastic(self) -> ElasticOptions:
+        return replace(self.settings.elastic, notice=lambda text: self.log.info("elasticsearch", reason=text))
 
 
 def open_platform(service: str, settings: Settings) -> Platform:

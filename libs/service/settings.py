@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from libs.errors import ConfigurationError
 from libs.service.mcp_server import McpServer
+from libs.stores.elastic_options import ElasticOptions
 
 
 class Settings(BaseSettings):
@@ -25,6 +26,24 @@ class Settings(BaseSettings):
         str, Field(description='"sqlite" (in data_dir), sqlite:///path, or http(s)://host:port of Elasticsearch.')
     ] = "sqlite"
     telemetry_store: Annotated[str, Field(description="As incident_store, for telemetry.")] = "sqlite"
+    elasticsearch_prefix: Annotated[
+        str,
+        Field(
+            pattern="^[a-z0-9][a-z0-9-]{0,40}$",
+            description="What names of Elasticsearch indices, aliases, templates and policies begin with.",
+        ),
+    ] = "paramedic"
+    elasticsearch_api_key: Annotated[
+        SecretStr | None, Field(description="Encoded API key of Elasticsearch; instead of user and password.")
+    ] = None
+    elasticsearch_user: Annotated[str, Field(description="User of Elasticsearch, for basic authentication.")] = ""
+    elasticsearch_password: Annotated[SecretStr | None, Field(description="Password of elasticsearch_user.")] = None
+    elasticsearch_ca_file: Annotated[
+        str, Field(description="PEM file of the certificate authority of Elasticsearch; empty: the system's.")
+    ] = ""
+    elasticsearch_verify: Annotated[bool, Field(description="Whether the certificate of Elasticsearch is checked.")] = (
+        True
+    )
     telemetry_retention_s: Annotated[
         float, Field(gt=0, description="How long telemetry stays queryable, in event time.")
     ] = 6 * 3600.0
@@ -90,6 +109,19 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="Least log level.")] = "info"
 
     @property
+    def elastic(self) -> ElasticOptions:
+        """How to reach Elasticsearch; the addresses are those of the store that is opened."""
+        return ElasticOptions(
+            prefix=self.elasticsearch_prefix,
+            api_key=_revealed(self.elasticsearch_api_key),
+            user=self.elasticsearch_user,
+            password=_revealed(self.elasticsearch_password),
+            ca_file=self.elasticsearch_ca_file,
+            verify=self.elasticsearch_verify,
+            retention_s=self.telemetry_retention_s,
+        )
+
+    @property
     def broker_address_file(self) -> Path:
         """Where the embedded broker publishes its address."""
         return self.data_dir / "broker.address"
@@ -98,6 +130,10 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         """Where running services publish their process id and health address."""
         return self.data_dir / "run"
+
+
+def _revealed(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -5,8 +5,10 @@ A store finds candidates with the first three functions; `closeness` then measur
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from typing import Final
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from typing import Final, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 # Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet", SIGIR 2009: k = 60.
 _RANK_CONSTANT: Final = 60
@@ -79,3 +81,13 @@ def closeness(own: Set[str], candidates: Sequence[Set[str]]) -> list[float]:
         shared = sum(weight[token] for token in own & tokens)
         found.append(round(min(shared / math.sqrt(product), 1.0), 3) if product else 0.0)
     return found
+
+
+def ranks(scores: Iterable[tuple[K, float]]) -> dict[K, int]:
+    """Ranks from 1 by falling score; equal scores share the better rank."""
+    places: dict[K, int] = {}
+    previous, rank = None, 0
+    for place, (key, score) in enumerate(sorted(scores, key=lambda entry: -entry[1]), start=1):
+        rank = rank if score == previous else place
+        places[key], previous = rank, score
+    return places

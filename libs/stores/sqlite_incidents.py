@@ -4,14 +4,14 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, get_origin
+from typing import Any, Final
 
 from libs.contracts.codec import from_json, ns_from_utc, to_json
 from libs.contracts.document import SECTION_TYPES, IncidentDocument, RootCause, Section
 from libs.contracts.incident import IncidentChanged
-from libs.errors import Conflict, InvalidMessage
 from libs.stores.incidents import IncidentPage, IncidentQuery, SimilarHit, VersionedState
 from libs.stores.search_text import TEXT_COLUMNS, search_terms, section_text
+from libs.stores.section_rules import VERIFIED_FIX, next_version, require_type
 from libs.stores.sqlite_file import SqliteFile, SqliteKind, read_migrations
 from libs.stores.sqlite_similar import SimilarSearch
 
@@ -25,7 +25,6 @@ KIND: Final = SqliteKind(
 # A word in the title says more than the same word in one of fifty log lines (bm25 weights in TEXT_COLUMNS order).
 _RANKED: Final = "bm25(incident_text, 8.0, 6.0, 4.0, 6.0, 1.0, 2.0)"
 _MOST_RESULTS: Final = 1000
-VERIFIED_FIX: Final = "verified_fix"
 
 
 class SqliteIncidentStore:
@@ -53,13 +52,13 @@ class SqliteIncidentStore:
 
     def put(self, incident_id: str, section: Section, value: Any, *, expected_version: int | None = None) -> int:
         """Write one section and return its new version; `Conflict` when the version is not the expected one."""
-        _require_type(incident_id, section, value)
+        require_type(incident_id, section, value)
         encoded = to_json(value).decode()
         with self._file.write() as connection:
             row = connection.execute(
                 "SELECT version FROM sections WHERE incident_id = ? AND section = ?", (incident_id, section.value)
             ).fetchone()
-            version = _next_version(row, expected_version, f"{incident_id}: section {section.value}")
+            version = next_version(row[0] if row else 0, expected_version, f"{incident_id}: section {section.value}")
             connection.execute(
                 "INSERT INTO sections (incident_id, section, version, value) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET version = excluded.version, value = excluded.value",
@@ -139,7 +138,7 @@ class SqliteIncidentStore:
         """Write it and return the new version; `Conflict` as for `put`."""
         with self._file.write() as connection:
             row = connection.execute("SELECT version FROM states WHERE key = ?", (key,)).fetchone()
-            version = _next_version(row, expected_version, f"state {key}")
+            version = next_version(row[0] if row else 0, expected_version, f"state {key}")
             connection.execute(
                 "INSERT INTO states (key, version, value) VALUES (?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET version = excluded.version, value = excluded.value",
@@ -172,22 +171,6 @@ def read_document(connection: sqlite3.Connection, incident_id: str) -> IncidentD
     rows = connection.execute("SELECT section, value FROM sections WHERE incident_id = ?", (incident_id,)).fetchall()
     values = {name: from_json(value, SECTION_TYPES[Section(name)]) for name, value in rows}
     return IncidentDocument(**values) if Section.INCIDENT.value in values else None
-
-
-def _require_type(incident_id: str, section: Section, value: Any) -> None:
-    kind = SECTION_TYPES[section]
-    expected = get_origin(kind) or kind
-    if not isinstance(value, expected):
-        raise TypeError(f"section {section.value} takes {kind}, not {type(value).__name__}")
-    if isinstance(value, IncidentChanged) and value.id != incident_id:
-        raise InvalidMessage(f"incident {value.id} cannot be stored as {incident_id}")
-
-
-def _next_version(row: tuple[int] | None, expected: int | None, what: str) -> int:
-    version = row[0] if row else 0
-    if expected is not None and expected != version:
-        raise Conflict(f"{what} has version {version}, not {expected}")
-    return version + 1
 
 
 def _index(connection: sqlite3.Connection, incident_id: str, section: Section, value: Any) -> None:

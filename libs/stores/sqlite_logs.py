@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 
 from libs.stores.sqlite_calls import service_condition
-from libs.stores.sqlite_columns import LOG_ROW, LogColumns
 from libs.stores.sqlite_registry import Registry
 from libs.stores.sqlite_span_write import deflated
 from libs.stores.sqlite_top import Order, TopRows
 from libs.stores.telemetry import LogQuery, LogRow
+from libs.stores.telemetry_columns import LOG_ROW, LogColumns
 
 _TEXTS: Final = msgspec.json.Decoder(tuple[list[str], list[str], list[str], list[dict[str, str]]])
 _NO_TRACE: Final = bytes(16)

@@ -3,14 +3,14 @@
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
 import numpy as np
 
 from libs.contracts.columns import type_float64, type_int32, type_int64
+from libs.stores.series_columns import SeriesKey, series_windows
 from libs.stores.sqlite_calls import service_condition
-from libs.stores.sqlite_columns import MetricColumns
 from libs.stores.sqlite_registry import Registry
 from libs.stores.telemetry import SeriesWindow, Window
+from libs.stores.telemetry_columns import MetricColumns
 
 
 def write_metrics(connection: sqlite3.Connection, registry: Registry, batches: Iterable[MetricColumns]) -> None:
@@ -58,34 +58,11 @@ def find_series(
     ids = np.frombuffer(b"".join([chunk[0] for chunk in chunks]), type_int32)
     times = np.frombuffer(b"".join([chunk[1] for chunk in chunks]), type_int64)
     points = np.frombuffer(b"".join([chunk[2] for chunk in chunks]), type_float64)
-    kept = (times >= window.start_ns) & (times < window.end_ns)
-    described = _describe(connection, services, names_wanted)
-    kept &= np.isin(ids, np.fromiter(described, np.int32, len(described)))
-    ids, times, points = ids[kept], times[kept], points[kept]
-    if not len(ids):
-        return []
-    order = np.lexsort((times, ids))  # stable: of equal times the one written last stays last
-    ids, times, points = ids[order], times[order], points[order]
-    # A point that two different batches carry (a sender's retry cut them elsewhere) counts once, the last one.
-    last = np.append((ids[1:] != ids[:-1]) | (times[1:] != times[:-1]), True)
-    ids, times, points = ids[last], times[last], points[last]
-    begins = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
-    ends = np.append(begins[1:], len(ids))
-    extents = {int(ids[begin]): (begin, end) for begin, end in zip(begins, ends, strict=True)}
-    ordered = sorted(extents, key=lambda number: (names.get(described[number][0], ""), described[number][1:]))
-    return [
-        SeriesWindow(
-            service=names.get(described[number][0], ""),
-            name=described[number][1],
-            statistic=described[number][2],
-            attributes=msgspec.json.decode(described[number][3], type=dict[str, str]),
-            instance=described[number][4],
-            unit=described[number][5],
-            timestamps_ns=times[extents[number][0] : extents[number][1]],
-            values=points[extents[number][0] : extents[number][1]],
-        )
-        for number in ordered[: max(limit, 0)]
-    ]
+    described = {
+        number: SeriesKey(names.get(service, ""), *rest)
+        for number, (service, *rest) in _describe(connection, services, names_wanted).items()
+    }
+    return series_windows(ids, times, points, described, window, limit)
 
 
 def _describe(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Final
 
-from libs.stores.similarity import fuse, token_weights, weighted_jaccard
+from libs.stores.similarity import fuse, ranks, token_weights, weighted_jaccard
 
 _PAST: Final = "i.state IS NOT NULL AND i.state <> 'canceled' AND i.opened_us < ? AND i.id <> ?"
 _MOST_TEXT_HITS: Final = 50  # beyond rank 50 reciprocal rank fusion adds less than 0.06
@@ -30,8 +30,8 @@ class SimilarSearch:
     def ranked(self, fingerprint: Set[str], match: str) -> list[tuple[str, float]]:
         """Incident ids with their similarity, best first; confirmed root causes, then the newest, win ties."""
         overlaps = self._overlaps(fingerprint)
-        by_overlap = _ranks(overlaps.items())
-        by_text = self._text_ranks(match)
+        by_overlap = ranks(overlaps.items())
+        by_text = self._textranks(match)
         candidates = list(overlaps.keys() | by_text.keys())
         scored = [
             (fuse(overlaps.get(row, 0.0), by_overlap.get(row), by_text.get(row)), *self._tie_break(row))
@@ -87,7 +87,7 @@ class SimilarSearch:
             )
         return counts
 
-    def _text_ranks(self, match: str) -> dict[int, int]:
+    def _textranks(self, match: str) -> dict[int, int]:
         if not match:
             return {}
         rows = self.connection.execute(
@@ -96,13 +96,3 @@ class SimilarSearch:
             (match, self.before_us, self.exclude, _MOST_TEXT_HITS),
         )
         return {row: rank for rank, (row,) in enumerate(rows, start=1)}
-
-
-def _ranks(scores: Iterable[tuple[int, float]]) -> dict[int, int]:
-    """Ranks from 1 by falling score; equal scores share the better rank."""
-    ranks: dict[int, int] = {}
-    previous, rank = None, 0
-    for place, (row, score) in enumerate(sorted(scores, key=lambda entry: (-entry[1], entry[0])), start=1):
-        rank = rank if score == previous else place
-        ranks[row], previous = rank, score
-    return ranks

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from libs.contracts.columns import Int64Array
 from libs.stores.sqlite_calls import service_condition
-from libs.stores.sqlite_columns import SPAN_IDS, SPAN_ROW
 from libs.stores.sqlite_top import Order, TopRows
 from libs.stores.telemetry import SpanQuery, SpanRow, UserCount, Window
+from libs.stores.telemetry_columns import SPAN_IDS, SPAN_ROW
 
 MOST_TRACE_SPANS: Final = 5_000
 _SERVER: Final = 2

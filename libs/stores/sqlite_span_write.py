@@ -11,12 +11,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from libs.stores.sqlite_columns import SPAN_IDS, SpanColumns, failed_flags
 from libs.stores.sqlite_registry import Registry
+from libs.stores.telemetry_columns import CALLER_KINDS, SERVER_KINDS, SPAN_IDS, SpanColumns, failed_flags
 
 MINUTE_NS: Final = 60 * 1_000_000_000
-SERVER_KINDS: Final = (2, 5)  # OTLP SpanKind server, consumer
-CALLER_KINDS: Final = (3, 4)  # OTLP SpanKind client, producer
 _KEY_BYTES: Final = 24  # trace id, span id
 _NO_PARENT: Final = bytes(8)
 # Level 1 deflates attribute sets at some 100 MB/s to a sixth; level 6 gains a tenth in size for three times the time.

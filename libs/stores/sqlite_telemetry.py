@@ -4,20 +4,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from libs.contracts.codec import from_json, ns_from_utc, to_json
 from libs.contracts.telemetry import ChangeEvent, LogBatch, MetricBatch, SpanBatch
-from libs.stores.sqlite_calls import CallTable
-from libs.stores.sqlite_columns import (
-    LogColumns,
-    MetricColumns,
-    SpanColumns,
-    log_columns,
-    metric_columns,
-    span_columns,
-)
+from libs.stores.call_table import CallTable
+from libs.stores.sqlite_calls import load_spans
 from libs.stores.sqlite_file import SqliteFile, SqliteKind, read_migrations
 from libs.stores.sqlite_graph import load_graph
 from libs.stores.sqlite_logs import find_logs, write_logs
@@ -37,6 +31,14 @@ from libs.stores.telemetry import (
     SpanRow,
     UserCount,
     Window,
+)
+from libs.stores.telemetry_columns import (
+    LogColumns,
+    MetricColumns,
+    SpanColumns,
+    log_columns,
+    metric_columns,
+    span_columns,
 )
 
 KIND: Final = SqliteKind(
@@ -183,7 +185,7 @@ class SqliteTelemetryStore:
             raise ValueError(f"step_s is {step_s}, not a positive number of seconds")
         with self._snapshot() as snapshot:
             graph = load_graph(snapshot.connection)
-            table = CallTable(snapshot.connection, graph, snapshot.names, snapshot.clip(window))
+            table = CallTable(partial(load_spans, snapshot.connection), graph, snapshot.names, snapshot.clip(window))
             return table.red(step_ns, snapshot.ids(services))
 
     def edges(self, window: Window | None = None) -> list[Edge]:
@@ -192,7 +194,9 @@ class SqliteTelemetryStore:
             graph = load_graph(snapshot.connection)
             if window is None:
                 return graph.edges()
-            return CallTable(snapshot.connection, graph, snapshot.names, snapshot.clip(window)).edges()
+            return CallTable(
+                partial(load_spans, snapshot.connection), graph, snapshot.names, snapshot.clip(window)
+            ).edges()
 
     def users(
         self, window: Window, *, services: Sequence[str], failed_only: bool, slower_than_s: float = 0.0

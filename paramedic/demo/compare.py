@@ -67,7 +67,7 @@ def ticket(document: IncidentDocument) -> Ticket:
 
 
 def _live_documents(settings: Settings) -> list[IncidentDocument]:
-    store = open_incident_store(settings.incident_store, settings.data_dir)
+    store = open_incident_store(settings.incident_store, settings.data_dir, settings.elastic)
     try:
         page = store.search(IncidentQuery(limit=1000))
         documents = [store.get(incident.id) for incident in page.incidents]

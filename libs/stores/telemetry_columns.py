@@ -1,4 +1,4 @@
-"""Telemetry batches checked and laid out as the SQLite telemetry store keeps them: one record array per batch."""
+"""Telemetry batches checked and laid out as the telemetry stores keep them: one record array per batch."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -42,6 +42,8 @@ SPAN_IDS: Final = np.dtype([("trace", "V16"), ("span", "V8"), ("parent", "V8")])
 LOG_ROW: Final = np.dtype(
     [("time", "<i8"), ("logger", "<i4"), ("user", "<i4"), ("attributes", "<i4"), ("severity", "i1"), ("trace", "V16")]
 )
+SERVER_KINDS: Final = (2, 5)  # OTLP SpanKind server, consumer
+CALLER_KINDS: Final = (3, 4)  # OTLP SpanKind client, producer
 # Intake refuses what runs further ahead; here it would move the watermark, and with it retention, for every reader.
 AHEAD_NS: Final = 600 * 1_000_000_000
 _LATEST_NS: Final = 2**62  # the year 2116: sums of a start and a duration stay inside int64
