@@ -36,6 +36,15 @@ test: $(READY) ## Every test that needs no outside server, but for the whole pla
 test-e2e: $(READY) ## The whole platform and the shop in processes: faults, kill -9 and restart, the page in Chromium
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
+stack-up: $(READY) ## The real Kafka, Elasticsearch, Schema Registry and Collector on this machine, without containers (docs/stack.md)
+	@$(BIN)/python -m deploy.stack up $(ARGS)
+
+stack-down: $(READY) ## Stop them; ARGS=--erase also deletes their data and logs
+	@$(BIN)/python -m deploy.stack down $(ARGS)
+
+test-stack: $(READY) ## Every test on real servers, on a stack of its own that is taken down afterwards
+	@$(BIN)/python -m deploy.stack run -- $(BIN)/python -m pytest -m stack $(ARGS)
+
 test-fast: $(READY) ## Unit tests and laws only
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
 
