@@ -112,7 +112,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     missing = sorted(set(topics()) - names)
     yield Finding(check="broker", detail=f"{platform.bootstrap} answers, {len(names)} topics")
     if missing:
-        advice = "create them with `paramedic topics --create`"
+        advice = "create them with `paramedic topics apply`"
         yield Finding(check="topics", status=Status.WRONG, detail=f"missing: {', '.join(missing)}", advice=advice)
 
 

@@ -20,6 +20,7 @@ from paramedic.commands import (
     record,
     replay,
     run,
+    schemas,
     score,
     scorecard,
     topics,
@@ -49,6 +50,7 @@ for module in (
     record,
     dlq,
     topics,
+    schemas,
     mcp,
 ):
     module.register(app)

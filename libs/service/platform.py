@@ -9,6 +9,7 @@ from libs.contracts.codec import Codec
 from libs.errors import ConfigurationError
 from libs.observability.log import Logger
 from libs.observability.metrics import ServiceMetrics
+from libs.service.open_registry import open_schema_ids
 from libs.service.settings import Settings
 from libs.stores.incidents import IncidentStore
 from libs.stores.open import open_incident_store, open_telemetry_store
@@ -63,6 +64,7 @@ class Platform:
             self.bootstrap,
             extra=self.settings.kafka,
             on_error=lambda text: self.log.debug("broker", reason=text),
+            fetch_wait_ms=10 if self.settings.broker == "embedded" else 500,
         )
 
     @cached_property
@@ -83,5 +85,5 @@ def open_platform(service: str, settings: Settings) -> Platform:
         settings=settings,
         log=Logger(service, level=settings.log_level),
         metrics=ServiceMetrics(),
-        codec=Codec(),
+        codec=Codec(open_schema_ids(settings)),
     )
