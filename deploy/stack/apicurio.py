@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deploy.stack.artifacts import Say, cached, copy_artifact, unpack, write_checksums
 from deploy.stack.http_probe import answer
+from deploy.stack.kafka import QUICK_START
 from deploy.stack.layout import HOST, Layout
 from deploy.stack.server import Launch
 from libs.errors import Unavailable
@@ -68,7 +69,7 @@ class Apicurio:
         home = self._layout.data_dir / "registry"
         home.mkdir(parents=True, exist_ok=True)
         address = (f"-Dquarkus.http.host={HOST}", f"-Dquarkus.http.port={self._layout.ports.registry}")
-        return Launch(command=[str(program), "-Xmx384m", *address, "-jar", str(jar)], folder=jar.parent)
+        return Launch(command=[str(program), "-Xmx384m", *QUICK_START, *address, "-jar", str(jar)], folder=jar.parent)
 
     def is_ready(self) -> bool:
         """Whether the subjects are listed."""

@@ -14,7 +14,7 @@ from deploy.stack.server import Launch
 from libs.errors import Unavailable
 from paramedic.toolchain import java
 
-_HEAP: Final = "-Xms512m -Xmx512m"
+_JAVA_OPTIONS: Final = "-Xms512m -Xmx512m -XX:TieredStopAtLevel=1"  # a test stack starts often
 
 
 class Elasticsearch:
@@ -95,7 +95,7 @@ class Elasticsearch:
             self._hand_over(user)
         environment = {
             "ES_JAVA_HOME": str(program.parent.parent),
-            "ES_JAVA_OPTS": _HEAP,
+            "ES_JAVA_OPTS": _JAVA_OPTIONS,
             "ES_PATH_CONF": str(config),
             "ES_TMPDIR": str(temporary),
         }

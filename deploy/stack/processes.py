@@ -18,7 +18,7 @@ from deploy.stack.server import Launch
 
 _POLL_S: Final = 0.05
 _SAME_START_S: Final = 1.0  # a later process with the same id began later
-_CHILDREN: Final[list["subprocess.Popen[bytes]"]] = []  # those that this process started itself
+_CHILDREN: Final[set[int]] = set()  # those that this process started itself
 _PAUSE: Final = threading.Event()  # never set: `wait` is a sleep
 
 
@@ -46,7 +46,8 @@ def start(launch: Launch, log: Path) -> Group:
             user=account.pw_uid if account else None, group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
         )  # fmt: skip
-    _CHILDREN.append(process)
+    _CHILDREN.add(process.pid)
+    process.returncode = 0  # it outlives this process on purpose, which Popen would warn of
     return Group(pid=process.pid, started_s=psutil.Process(process.pid).create_time())
 
 
@@ -93,12 +94,21 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     """Wait for a condition; whether it came true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        for child in _CHILDREN:
-            child.poll()  # a child that ended stays a zombie until it is asked
+        _reap()
         if time.monotonic() > deadline:
             return False
         _PAUSE.wait(_POLL_S)
     return True
+
+
+def _reap() -> None:
+    """Ask children of this process whether they have ended: until then they stay zombies."""
+    for pid in sorted(_CHILDREN):
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                _CHILDREN.discard(pid)
+        except ChildProcessError:
+            _CHILDREN.discard(pid)
 
 
 def remember(group: Group, path: Path) -> None:

@@ -54,7 +54,7 @@ class Consumer(Protocol):
         ...
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Messages between the position and the end of each assigned partition; asks the broker, empty without it."""
+        """Messages between what is committed and the end of each assigned partition; empty without the broker."""
         ...
 
     def close(self) -> None:

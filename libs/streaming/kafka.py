@@ -133,7 +133,7 @@ class KafkaConsumer:
         self._consumer = Consumer(dict(settings))
         self._paused = False
         self._assigned: set[port.TopicPartition] = set()
-        self._positions: dict[port.TopicPartition, int] = {}
+        self._committed: dict[port.TopicPartition, int] = {}
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
@@ -147,7 +147,7 @@ class KafkaConsumer:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
             self._assigned.discard((partition.topic, partition.partition))
-            self._positions.pop((partition.topic, partition.partition), None)
+            self._committed.pop((partition.topic, partition.partition), None)
 
     def poll(self, max_messages: int, timeout_s: float) -> list[port.RawMessage]:
         """Return up to `max_messages`, as soon as the first ones are there."""
@@ -160,7 +160,6 @@ class KafkaConsumer:
             if message.error() is not None:
                 continue  # informational or an outage: librdkafka retries, on_error was told
             delivered.append(_raw(message))
-            self._positions[message.topic(), message.partition()] = message.offset() + 1
         return delivered
 
     def commit(self, offsets: Mapping[port.TopicPartition, int]) -> None:
@@ -174,6 +173,7 @@ class KafkaConsumer:
             if error.args[0].code() in _LOST_PARTITION:
                 return
             raise Unavailable(f"commit: {error}") from error
+        self._committed.update((place, offset) for place, offset in offsets.items() if place in self._assigned)
 
     def pause(self) -> None:
         """Stop delivery while polling keeps the membership alive."""
@@ -190,7 +190,7 @@ class KafkaConsumer:
         return frozenset(self._assigned)
 
     def lag(self) -> dict[port.TopicPartition, int]:
-        """Messages between the position and the end of each assigned partition; empty while the broker is away.
+        """Messages between what is committed and the end of each assigned partition; empty while the broker is away.
 
         The ends are asked for: what a fetch last said about them is stale once the consumer is paused.
         """
@@ -205,12 +205,12 @@ class KafkaConsumer:
         return behind
 
     def _next_offset(self, place: TopicPartition, low: int) -> int:
-        """Offset that is read next: behind the last message, or as committed, or the oldest there is."""
+        """Offset behind the last committed message, or the oldest there is."""
         known = (place.topic, place.partition)
-        if known not in self._positions:
+        if known not in self._committed:
             (committed,) = self._consumer.committed([place], timeout=_LAG_ANSWER_S)
-            self._positions[known] = committed.offset if committed.offset >= 0 else low
-        return max(self._positions[known], low)
+            self._committed[known] = committed.offset if committed.offset >= 0 else low
+        return max(self._committed[known], low)
 
     def close(self) -> None:
         """Leave the group."""
@@ -272,7 +272,8 @@ class KafkaProducer:
             self._producer.flush(_PURGE_S)  # delivers the reports of what was purged
         failures, self._failures = self._failures, []
         if left:
-            raise Unavailable(f"{left} messages were not acknowledged within {timeout_s:g} s; first: {failures[0]}")
+            first = failures[0] if failures else "no report"
+            raise Unavailable(f"{left} messages were not acknowledged within {timeout_s:g} s; first: {first}")
         if failures:
             raise Unavailable(f"{len(failures)} messages were not acknowledged; first: {failures[0]}")
 

@@ -4,6 +4,7 @@ A subject is <topic>-value. Services only look ids up: `paramedic schemas regist
 """
 
 import json
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -58,10 +59,11 @@ class Registry:
             self._client = SchemaRegistryClient(fields)
         except (ValueError, TypeError, OSError) as error:
             raise ConfigurationError(f"PARAMEDIC_SCHEMA_REGISTRY: {error}") from error
+        weakref.finalize(self, self._client.close)  # its connections end with it
 
     def subjects(self) -> frozenset[str]:
         """Names of all subjects."""
-        return frozenset(self._asking(self._client.get_subjects) or ())
+        return frozenset(self._asking(lambda: self._client.get_subjects()) or ())
 
     def latest(self, subject: str) -> tuple[int, Mapping[str, Any]] | None:
         """Newest version of a subject and its schema; None when there is no such subject."""
