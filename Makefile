@@ -85,6 +85,9 @@ bench-rca: $(READY) ## Root-cause ranking quality on labelled data (PARAMEDIC_BE
 bench-replay: $(READY) ## The same failures through the whole path: recording in, tickets and first hypotheses out
 	@$(BIN)/python -m tests.bench.replay_quality
 
+bench-stack: $(READY) ## Points/s on a real Kafka next to confluent-kafka's bare consume of the same topic
+	@$(BIN)/python -m deploy.stack run --only kafka -- $(BIN)/python -m tests.bench.stack_throughput $(ARGS)
+
 bench-console: $(READY) ## Page times of the console with 10,000 incidents
 	@$(BIN)/python -m tests.bench.console_pages
 

@@ -114,7 +114,10 @@ def logs(name: str, lines: Annotated[int, typer.Option("--lines", "-n", help="Ho
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def run(command: list[str]) -> None:
+def run(
+    command: list[str],
+    only: Annotated[list[str] | None, typer.Option(help="Only this server; may be given more than once.")] = None,
+) -> None:
     """Run a command beside a stack of its own, on free ports and a throw-away folder, and take it down afterwards.
 
     The folder with the logs is kept when the command fails.
@@ -125,7 +128,7 @@ def run(command: list[str]) -> None:
     stack = Stack(layout, _say)
     code = 1
     try:
-        addresses = stack.up(_possible(stack, None))
+        addresses = stack.up(_possible(stack, only))
         own = {**port_variables(layout.ports), "PARAMEDIC_STACK_DATA": str(layout.data_dir), **variables(addresses)}
         code = subprocess.run(command, env={**os.environ, **own}, check=False).returncode
     finally:

@@ -68,6 +68,7 @@ class KafkaBroker:
             {
                 "session.timeout.ms": 6_000,  # Kafka's least by default; a killed member's partitions move after it
                 "heartbeat.interval.ms": 1_000,
+                "socket.timeout.ms": 10_000,  # a commit to a broker that went away waits so long; 60 s is librdkafka's
                 **self._settings,
                 "group.id": group,
                 "enable.auto.commit": False,
@@ -140,9 +141,9 @@ class KafkaConsumer:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned.update((p.topic, p.partition) for p in partitions)
-        if self._paused:
-            consumer.assign(partitions)
-            consumer.pause(partitions)
+        consumer.assign(partitions)
+        # librdkafka keeps a partition paused that was lost while it was paused and comes back.
+        (consumer.pause if self._paused else consumer.resume)(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
