@@ -36,6 +36,15 @@ test: $(READY) ## Every test that needs no outside server, but for the whole pla
 test-e2e: $(READY) ## The whole platform and the shop in processes: faults, kill -9 and restart, the page in Chromium
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
+stack-up: $(READY) ## The real Kafka, Elasticsearch, Schema Registry and Collector on this machine, without containers (docs/stack.md)
+	@$(BIN)/python -m deploy.stack up $(ARGS)
+
+stack-down: $(READY) ## Stop them; ARGS=--erase also deletes their data and logs
+	@$(BIN)/python -m deploy.stack down $(ARGS)
+
+test-stack: $(READY) ## Every test on real servers, on a stack of its own that is taken down afterwards
+	@$(BIN)/python -m deploy.stack run -- $(BIN)/python -m pytest -m stack $(ARGS)
+
 test-fast: $(READY) ## Unit tests and laws only
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
 
@@ -75,6 +84,9 @@ bench-rca: $(READY) ## Root-cause ranking quality on labelled data (PARAMEDIC_BE
 
 bench-replay: $(READY) ## The same failures through the whole path: recording in, tickets and first hypotheses out
 	@$(BIN)/python -m tests.bench.replay_quality
+
+bench-stack: $(READY) ## Points/s on a real Kafka next to confluent-kafka's bare consume of the same topic
+	@$(BIN)/python -m deploy.stack run --only kafka -- $(BIN)/python -m tests.bench.stack_throughput $(ARGS)
 
 bench-console: $(READY) ## Page times of the console with 10,000 incidents
 	@$(BIN)/python -m tests.bench.console_pages

@@ -13,10 +13,13 @@ import psutil
 
 from libs.contracts.topics import topics
 from libs.errors import ConfigurationError, Unavailable
+from libs.service.open_registry import open_registry
 from libs.service.platform import open_platform
 from libs.service.settings import Settings
 from libs.stores.elastic_options import is_elastic
+from paramedic.schema_registration import SubjectState, compare
 from paramedic.supervisor import SERVICES, is_ready, run_file
+from paramedic.toolchain import go, java, maven
 
 _LEAST_FREE_BYTES: Final = 1 << 30
 _MIB: Final = 1 << 20
@@ -113,12 +116,37 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     missing = sorted(set(topics()) - names)
     yield Finding(check="broker", detail=f"{platform.bootstrap} answers, {len(names)} topics")
     if missing:
-        advice = "create them with `paramedic topics --create`"
+        advice = "create them with `paramedic topics apply`"
         yield Finding(check="topics", status=Status.WRONG, detail=f"missing: {', '.join(missing)}", advice=advice)
 
 
 def _registry(settings: Settings) -> Iterator[Finding]:
-    yield Finding(check="schema registry", detail="none configured; ids fixed in schemas/ids.toml are used")
+    if not settings.schema_registry:
+        yield Finding(check="schema registry", detail="none configured; ids fixed in schemas/ids.toml are used")
+        return
+    try:
+        subjects = compare(open_registry(settings))
+    except (ConfigurationError, Unavailable) as error:
+        advice = "start it, or correct PARAMEDIC_SCHEMA_REGISTRY"
+        yield Finding(check="schema registry", status=Status.WRONG, detail=str(error), advice=advice)
+        return
+    yield Finding(check="schema registry", detail=f"{settings.schema_registry} answers")
+    waiting = [subject.name for subject in subjects if subject.state is not SubjectState.REGISTERED]
+    if waiting:
+        advice = "`paramedic schemas check` shows why, `paramedic schemas register` registers them"
+        detail = f"not as today's schemas are: {', '.join(waiting)}"
+        yield Finding(check="schemas", status=Status.WRONG, detail=detail, advice=advice)
+
+
+def _real_servers(settings: Settings) -> Iterator[Finding]:
+    """Only development and CI need these tools, so a missing one is no fault."""
+    for tool in (java(), maven(), go()):
+        yield Finding(
+            check=f"{tool.name} for make stack-up",
+            status=Status.OK if tool.path else Status.WARNING,
+            detail=tool.detail if tool.path else f"{tool.detail}; needed for: {tool.needed_for}",
+            advice=tool.advice,
+        )
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:
@@ -196,4 +224,5 @@ CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (
     _registry,
     _stores,
     _processes,
+    _real_servers,
 )

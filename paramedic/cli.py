@@ -21,6 +21,7 @@ from paramedic.commands import (
     record,
     replay,
     run,
+    schemas,
     score,
     scorecard,
     topics,
@@ -51,6 +52,7 @@ for module in (
     record,
     dlq,
     topics,
+    schemas,
     mcp,
 ):
     module.register(app)

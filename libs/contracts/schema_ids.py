@@ -17,7 +17,7 @@ class ReleasedSchema:
 
     Attributes:
         record: Name of the schema file.
-        version: Counts up from 1.
+        version: Counts up from 1; 0 where a registry knows only the id.
         schema: Parsed JSON of the .avsc.
     """
 

@@ -25,6 +25,7 @@ class ServiceMetrics:
         self.held = Counter(
             "paramedic_holds_total", "Attempts that found a dependency unavailable", registry=self.registry
         )
+        self._lagging: set[tuple[str, int]] = set()
         self.consumer_lag = Gauge(
             "paramedic_consumer_lag_messages",
             "Messages behind the end of the partition",
@@ -33,6 +34,9 @@ class ServiceMetrics:
         )
 
     def lag(self, behind: Mapping[tuple[str, int], int]) -> None:
-        """Set the lag of each assigned partition, in messages."""
+        """Set the lag of each assigned partition, in messages; a partition that is somebody else's now is forgotten."""
+        for topic, partition in self._lagging - set(behind):
+            self.consumer_lag.remove(topic, str(partition))
+        self._lagging = set(behind)
         for (topic, partition), messages in behind.items():
             self.consumer_lag.labels(topic, str(partition)).set(messages)

@@ -9,6 +9,7 @@ from libs.contracts.codec import Codec
 from libs.errors import ConfigurationError
 from libs.observability.log import Logger
 from libs.observability.metrics import ServiceMetrics
+from libs.service.open_registry import open_schema_ids
 from libs.service.settings import Settings
 from libs.stores.elastic_options import ElasticOptions
 from libs.stores.incidents import IncidentStore
@@ -64,6 +65,7 @@ class Platform:
             self.bootstrap,
             extra=self.settings.kafka,
             on_error=lambda text: self.log.debug("broker", reason=text),
+            fetch_wait_ms=10 if self.settings.broker == "embedded" else 500,
         )
 
     @cached_property
@@ -88,5 +90,5 @@ def open_platform(service: str, settings: Settings) -> Platform:
         settings=settings,
         log=Logger(service, level=settings.log_level),
         metrics=ServiceMetrics(),
-        codec=Codec(),
+        codec=Codec(open_schema_ids(settings)),
     )

@@ -22,6 +22,21 @@ class Settings(BaseSettings):
         dict[str, str | int | float | bool],
         Field(description="More librdkafka settings as JSON (security.protocol, sasl.*, ssl.*)."),
     ] = {}
+    topic_replication: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Replicas of topics made by `paramedic topics apply`; by default 3, or the brokers there are.",
+        ),
+    ] = None
+    schema_registry: Annotated[
+        str,
+        Field(description="URL of a Confluent-compatible Schema Registry; empty: the ids fixed in schemas/ids.toml."),
+    ] = ""
+    schema_registry_auth: Annotated[SecretStr | None, Field(description="user:password of the Schema Registry.")] = None
+    schema_registry_ca: Annotated[
+        Path | None, Field(description="PEM file of the authority that signed the Schema Registry's certificate.")
+    ] = None
     incident_store: Annotated[
         str, Field(description='"sqlite" (in data_dir), sqlite:///path, or http(s)://host:port of Elasticsearch.')
     ] = "sqlite"

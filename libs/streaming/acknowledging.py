@@ -7,7 +7,6 @@ its emits must be returned once more.
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from libs.contracts.topics import Topic
 from libs.errors import Unavailable
 from libs.streaming.broker import Broker, Consumer, Producer, RawMessage
 
@@ -47,10 +46,6 @@ class AcknowledgingBroker:
     def topic_names(self, timeout_s: float = 5.0) -> frozenset[str]:
         """Names of all topics."""
         return self._broker.topic_names(timeout_s)
-
-    def create_topics(self, wanted: Sequence[Topic]) -> list[str]:
-        """Create the topics that are missing."""
-        return self._broker.create_topics(wanted)
 
     def read_to_end(self, topics: Sequence[str], timeout_s: float = 10.0) -> list[RawMessage]:
         """Everything that the topics hold now."""

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from libs.contracts.topics import Topic
-
 TopicPartition = tuple[str, int]
 
 
@@ -56,7 +54,7 @@ class Consumer(Protocol):
         ...
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Messages between the position and the end of each assigned partition, as last heard from the broker."""
+        """Messages between what is committed and the end of each assigned partition; empty without the broker."""
         ...
 
     def close(self) -> None:
@@ -100,10 +98,6 @@ class Broker(Protocol):
 
     def topic_names(self, timeout_s: float = 5.0) -> frozenset[str]:
         """Names of all topics; `Unavailable` when the cluster does not answer in time."""
-        ...
-
-    def create_topics(self, wanted: Sequence[Topic]) -> list[str]:
-        """Create the topics that are missing, with their dead-letter topics; names of those created. Never shrinks."""
         ...
 
     def read_to_end(self, topics: Sequence[str], timeout_s: float = 10.0) -> list[RawMessage]:

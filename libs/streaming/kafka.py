@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    OFFSET_INVALID,
     Consumer,
     KafkaError,
     KafkaException,
@@ -14,13 +13,14 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
-from libs.contracts.topics import Topic
 from libs.errors import InvalidMessage, Unavailable
 from libs.streaming import broker as port
 
 _QUEUE_MAX_KBYTES: Final = 65_536  # bounds a producer's memory while the broker is down
+_LAG_ANSWER_S: Final = 1.0
+_PURGE_S: Final = 1.0
 _TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError._INVALID_ARG})
 _LOST_PARTITION: Final = frozenset(
     {
@@ -40,6 +40,8 @@ class KafkaBroker:
         bootstrap: host:port list.
         extra: More librdkafka settings (security.protocol, sasl.*, ssl.*), passed through to every client.
         on_error: Told about client-level errors (a broker that went away); they are never raised from callbacks.
+        fetch_wait_ms: How long the broker may hold a fetch that finds nothing. Kafka answers as soon as something
+            arrives; the embedded broker does not wake a waiting fetch, so 10 ms is what it needs.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class KafkaBroker:
         *,
         extra: Mapping[str, str | int | float | bool] | None = None,
         on_error: Callable[[str], None] | None = None,
+        fetch_wait_ms: int = 10,
     ) -> None:
+        self._fetch_wait_ms = fetch_wait_ms
         self._settings: dict[str, Any] = {
             "bootstrap.servers": bootstrap,
             "error_cb": lambda error: on_error(str(error)) if on_error else None,
@@ -64,13 +68,14 @@ class KafkaBroker:
             {
                 "session.timeout.ms": 6_000,  # Kafka's least by default; a killed member's partitions move after it
                 "heartbeat.interval.ms": 1_000,
+                "socket.timeout.ms": 10_000,  # a commit to a broker that went away waits so long; 60 s is librdkafka's
                 **self._settings,
                 "group.id": group,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "earliest" if from_beginning else "latest",
                 "max.poll.interval.ms": 300_000,
-                "fetch.wait.max.ms": 10,  # the embedded broker does not wake a waiting fetch
+                "fetch.wait.max.ms": self._fetch_wait_ms,
                 "fetch.error.backoff.ms": 100,
                 "queued.max.messages.kbytes": 65_536,
             },
@@ -98,27 +103,6 @@ class KafkaBroker:
             return frozenset(AdminClient(self._settings).list_topics(timeout=timeout_s).topics)
         except KafkaException as error:
             raise Unavailable(f"broker {self._settings['bootstrap.servers']}: {error}") from error
-
-    def create_topics(self, wanted: Sequence[Topic]) -> list[str]:
-        """Create the topics that are missing, with their dead-letter topics; names of those created."""
-        existing = self.topic_names()
-        missing = []
-        for topic in wanted:
-            settings = {"cleanup.policy": topic.cleanup}
-            if topic.cleanup == "delete":
-                settings["retention.ms"] = str(int(topic.retention_h * 3_600_000))
-            missing.append(NewTopic(topic.name, num_partitions=topic.partitions, config=settings))
-            missing.append(NewTopic(topic.dead_letter, num_partitions=1, config={"retention.ms": "2592000000"}))
-        missing = [topic for topic in missing if topic.topic not in existing]
-        if not missing:
-            return []
-        for name, future in AdminClient(self._settings).create_topics(missing).items():
-            try:
-                future.result()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise Unavailable(f"topic {name} could not be created: {error}") from error
-        return [topic.topic for topic in missing]
 
     def read_to_end(self, topics: Sequence[str], timeout_s: float = 10.0) -> list[port.RawMessage]:
         """Everything that the topics hold now, outside any group."""
@@ -150,21 +134,21 @@ class KafkaConsumer:
         self._consumer = Consumer(dict(settings))
         self._paused = False
         self._assigned: set[port.TopicPartition] = set()
-        self._positions: dict[port.TopicPartition, int] = {}
+        self._committed: dict[port.TopicPartition, int] = {}
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned.update((p.topic, p.partition) for p in partitions)
-        if self._paused:
-            consumer.assign(partitions)
-            consumer.pause(partitions)
+        consumer.assign(partitions)
+        # librdkafka keeps a partition paused that was lost while it was paused and comes back.
+        (consumer.pause if self._paused else consumer.resume)(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
             self._assigned.discard((partition.topic, partition.partition))
-            self._positions.pop((partition.topic, partition.partition), None)
+            self._committed.pop((partition.topic, partition.partition), None)
 
     def poll(self, max_messages: int, timeout_s: float) -> list[port.RawMessage]:
         """Return up to `max_messages`, as soon as the first ones are there."""
@@ -177,7 +161,6 @@ class KafkaConsumer:
             if message.error() is not None:
                 continue  # informational or an outage: librdkafka retries, on_error was told
             delivered.append(_raw(message))
-            self._positions[message.topic(), message.partition()] = message.offset() + 1
         return delivered
 
     def commit(self, offsets: Mapping[port.TopicPartition, int]) -> None:
@@ -191,6 +174,7 @@ class KafkaConsumer:
             if error.args[0].code() in _LOST_PARTITION:
                 return
             raise Unavailable(f"commit: {error}") from error
+        self._committed.update((place, offset) for place, offset in offsets.items() if place in self._assigned)
 
     def pause(self) -> None:
         """Stop delivery while polling keeps the membership alive."""
@@ -207,14 +191,27 @@ class KafkaConsumer:
         return frozenset(self._assigned)
 
     def lag(self) -> dict[port.TopicPartition, int]:
-        """Messages between the position and the end of each assigned partition, as last heard from the broker."""
+        """Messages between what is committed and the end of each assigned partition; empty while the broker is away.
+
+        The ends are asked for: what a fetch last said about them is stale once the consumer is paused.
+        """
         behind = {}
-        for topic, partition in self._assigned:
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-            position = self._positions.get((topic, partition))
-            if end >= 0 and end != OFFSET_INVALID and position is not None:
-                behind[topic, partition] = max(0, end - position)
+        try:
+            for topic, partition in sorted(self._assigned):
+                place = TopicPartition(topic, partition)
+                low, end = self._consumer.get_watermark_offsets(place, timeout=_LAG_ANSWER_S)
+                behind[topic, partition] = max(0, end - self._next_offset(place, low))
+        except KafkaException:
+            return {}
         return behind
+
+    def _next_offset(self, place: TopicPartition, low: int) -> int:
+        """Offset behind the last committed message, or the oldest there is."""
+        known = (place.topic, place.partition)
+        if known not in self._committed:
+            (committed,) = self._consumer.committed([place], timeout=_LAG_ANSWER_S)
+            self._committed[known] = committed.offset if committed.offset >= 0 else low
+        return max(self._committed[known], low)
 
     def close(self) -> None:
         """Leave the group."""
@@ -229,7 +226,15 @@ class KafkaProducer:
         self._failures: list[str] = []
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
+        if error is None:
+            return
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            size = len(message.value() or b"")
+            advice = f"the topic takes no message of {size} bytes; raise its max.message.bytes: paramedic topics apply"
+            self._failures.append(f"{message.topic()}: {advice}")
+        elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or error.code() == KafkaError._UNKNOWN_TOPIC:
+            self._failures.append(f"{message.topic()}: the topic does not exist; create it: paramedic topics apply")
+        else:
             self._failures.append(f"{message.topic()}: {error}")
 
     def send(
@@ -253,16 +258,25 @@ class KafkaProducer:
         self._producer.poll(0)
 
     def flush(self, timeout_s: float = 30.0) -> None:
-        """Wait until every queued message is acknowledged; `Unavailable` names the first one that is not."""
+        """Wait until every queued message is acknowledged; `Unavailable` names the first one that is not.
+
+        What was not acknowledged in time is dropped from the queue: whoever was told that it failed sends it again, or
+        tells a person so, and a copy delivered minutes later would be news to both. Only what was already on its way
+        to the broker may still be written.
+        """
         deadline = time.monotonic() + timeout_s
         left = self._producer.flush(timeout_s)
         while left and time.monotonic() < deadline:
             left = self._producer.flush(max(0.0, deadline - time.monotonic()))
+        if left:
+            self._producer.purge(in_queue=True, in_flight=True, blocking=True)
+            self._producer.flush(_PURGE_S)  # delivers the reports of what was purged
         failures, self._failures = self._failures, []
+        if left:
+            first = failures[0] if failures else "no report"
+            raise Unavailable(f"{left} messages were not acknowledged within {timeout_s:g} s; first: {first}")
         if failures:
             raise Unavailable(f"{len(failures)} messages were not acknowledged; first: {failures[0]}")
-        if left:
-            raise Unavailable(f"{left} messages were not acknowledged within {timeout_s} s")
 
     def close(self) -> None:
         """Flush what can be flushed within two seconds."""

@@ -1,6 +1,7 @@
 """The loop that gives every message one of three fates: handled, held, refused; commits come after the effects."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from libs.streaming.handler import Emit, Event, Handler
 
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_LAST_S: Final = 30.0
+_LAG_EVERY_S: Final = 2.0  # asking costs one round trip a partition; Prometheus looks every 15 s
 
 
 class LoopState(StrEnum):
@@ -77,6 +79,7 @@ class Loop:
         self._clock = clock
         self._guard = RefusalGuard()
         self._stop = threading.Event()
+        self._lag_due_s = 0.0
         self.state = LoopState.STARTING
         self.reason = ""
 
@@ -106,7 +109,7 @@ class Loop:
                 return
             if not self._until_available(lambda: consumer.commit(_next_offsets(messages)), consumer):
                 return
-            self._metrics.lag(consumer.lag())
+        self._measure_lag(consumer)
         self._until_available(lambda: self._tick(producer), consumer)
 
     def _until_available(self, attempt: Callable[[], None], consumer: Consumer) -> bool:
@@ -126,6 +129,7 @@ class Loop:
                 self.state, self.reason = LoopState.HELD, str(error)
                 self._metrics.held.inc()
                 consumer.poll(1, 0.0)
+                self._measure_lag(consumer)
                 if self._stop.wait(backoff_s):
                     return False
                 backoff_s = min(BACKOFF_LAST_S, backoff_s * 2)
@@ -135,6 +139,12 @@ class Loop:
                 consumer.resume()
                 self.state, self.reason = LoopState.READY, ""
             return True
+
+    def _measure_lag(self, consumer: Consumer) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._lag_due_s:
+            self._metrics.lag(consumer.lag())
+            self._lag_due_s = time.monotonic() + _LAG_EVERY_S
 
     def _tick(self, producer: Producer) -> None:
         self._emit(self._handler.tick(self._clock()), producer)

@@ -96,13 +96,14 @@ class Running:
     """A loop in a thread; its error, if any, is kept."""
 
     def __init__(self, broker: Broker, handler: Recorder, group: str) -> None:
+        self.metrics = ServiceMetrics()
         self.loop = Loop(
             handler,
             broker,
             CODEC,
             LoopOptions(group=group, poll_s=0.05),
             log=Logger("test", level="error"),
-            metrics=ServiceMetrics(),
+            metrics=self.metrics,
         )
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
@@ -124,6 +125,12 @@ class Running:
     def __exit__(self, *_: object) -> None:
         self.loop.stop()
         self.join()
+
+
+def lag_of(running: Running) -> float | None:
+    """Lag of the topic's first partition as a scrape of /metrics would show it."""
+    labels = {"topic": TOPIC, "partition": "0"}
+    return running.metrics.registry.get_sample_value("paramedic_consumer_lag_messages", labels)
 
 
 class BrokerLaws:
@@ -235,6 +242,22 @@ class BrokerLaws:
             handler.unavailable.clear()
             eventually(lambda: handler.seen == ["1"])
             eventually(lambda: running.loop.state is LoopState.READY)
+
+    def test_the_lag_of_a_service_is_what_waits_in_the_topic_even_while_it_is_held(
+        self, broker: Broker, group: str
+    ) -> None:
+        handler = Recorder()
+        send(broker, encoded(1, 2))
+        with Running(broker, handler, group) as running:
+            eventually(lambda: handler.seen == ["1", "2"])
+            eventually(lambda: lag_of(running) == 0)
+            handler.unavailable.set()
+            send(broker, encoded(3))
+            eventually(lambda: running.loop.state is LoopState.HELD)
+            send(broker, encoded(4, 5))
+            eventually(lambda: lag_of(running) == 3)
+            handler.unavailable.clear()
+            eventually(lambda: lag_of(running) == 0)
 
     def test_mostly_refused_input_stops_the_service(self, broker: Broker, group: str) -> None:
         handler = Recorder()

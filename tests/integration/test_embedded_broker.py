@@ -5,7 +5,7 @@ import pytest
 from libs.errors import Unavailable
 from libs.streaming.embedded import EmbeddedBroker, declared_partitions
 from libs.streaming.kafka import KafkaBroker
-from tests.integration.broker_laws import TOPIC, BrokerLaws, Recorder, Running, encoded, eventually, send
+from tests.integration.broker_laws import TOPIC, BrokerLaws, Recorder, Running, encoded, eventually, read, send
 
 
 class TestEmbeddedBroker(BrokerLaws):
@@ -16,7 +16,9 @@ def test_every_declared_topic_exists_with_its_partitions(broker: KafkaBroker) ->
     assert set(declared_partitions()) <= broker.topic_names()
 
 
-def test_a_broker_that_is_down_is_unavailable_and_loses_nothing(embedded: EmbeddedBroker, broker: KafkaBroker) -> None:
+def test_what_was_not_acknowledged_is_not_written_behind_the_senders_back(
+    embedded: EmbeddedBroker, broker: KafkaBroker
+) -> None:
     handler = Recorder()
     with Running(broker, handler, "outage"):
         send(broker, encoded(1))
@@ -27,6 +29,22 @@ def test_a_broker_that_is_down_is_unavailable_and_loses_nothing(embedded: Embedd
         with pytest.raises(Unavailable, match="not acknowledged"):
             producer.flush(0.5)
         embedded.set_down(down=False)
+        producer.send(TOPIC, key=b"cart", value=encoded(3)[0])
         producer.flush(20)
-        eventually(lambda: handler.seen == ["1", "2"])
+        eventually(lambda: handler.seen == ["1", "3"])
         producer.close()
+
+
+def test_a_consumer_held_while_its_partitions_were_lost_reads_on_when_it_gets_them_back(
+    embedded: EmbeddedBroker, broker: KafkaBroker
+) -> None:
+    send(broker, [b"a"])
+    consumer = broker.consumer("lost-while-paused", [TOPIC])
+    assert len(read(consumer, 1)) == 1
+    consumer.pause()
+    embedded.set_down(down=True)
+    eventually(lambda: not consumer.poll(1, 0.05) and not consumer.assignment())
+    consumer.resume()
+    embedded.set_down(down=False)
+    assert [message.value for message in read(consumer, 1)] == [b"a"]
+    consumer.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from libs.contracts.codec import Codec
-from libs.contracts.topics import TELEMETRY_SPANS, Topic
+from libs.contracts.topics import TELEMETRY_SPANS
 from libs.errors import Unavailable
 from libs.observability.log import Logger
 from libs.observability.metrics import ServiceMetrics
@@ -64,9 +64,6 @@ class FakeBroker:
         raise NotImplementedError
 
     def topic_names(self, timeout_s: float = 5.0) -> frozenset[str]:
-        raise NotImplementedError
-
-    def create_topics(self, wanted: Sequence[Topic]) -> list[str]:
         raise NotImplementedError
 
     def read_to_end(self, topics: Sequence[str], timeout_s: float = 10.0) -> list[RawMessage]:

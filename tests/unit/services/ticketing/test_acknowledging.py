@@ -6,7 +6,7 @@ from typing import Any
 from libs.contracts.anomaly import AnomalyDetected
 from libs.contracts.codec import Codec
 from libs.contracts.incident import IncidentChanged
-from libs.contracts.topics import ANOMALIES, INCIDENTS, Topic
+from libs.contracts.topics import ANOMALIES, INCIDENTS
 from libs.errors import Unavailable
 from libs.streaming.acknowledging import AcknowledgingBroker
 from libs.streaming.broker import RawMessage, TopicPartition
@@ -32,9 +32,6 @@ class FlakyBroker:
 
     def topic_names(self, timeout_s: float = 5.0) -> frozenset[str]:
         return frozenset()
-
-    def create_topics(self, wanted: Sequence[Topic]) -> list[str]:
-        return []
 
     def read_to_end(self, topics: Sequence[str], timeout_s: float = 10.0) -> list[RawMessage]:
         return []

@@ -1,0 +1,1 @@
+"""Where Paramedic runs: real servers for development (stack)."""
