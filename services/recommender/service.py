@@ -1,7 +1,10 @@
 """Build the recommender service: the handler behind a loop that tells it when its emits are written."""
 
+import os
+import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
-from threading import Event
+from threading import Event, get_native_id
+from typing import Final
 
 from libs.observability.log import Logger
 from libs.service.platform import Platform
@@ -16,6 +19,8 @@ from services.recommender.ledger import Ledger
 from services.recommender.patch import Declined, Patch
 from services.recommender.rule import Finding
 from services.recommender.source import Source
+
+_NICENESS: Final = 19
 
 
 def handler(settings: Settings, platform: Platform, executor: Executor | None = None) -> RecommenderHandler:
@@ -41,11 +46,24 @@ def handler(settings: Settings, platform: Platform, executor: Executor | None = 
             ledger=Ledger(platform.incidents, platform.log, tells=configuration.delivery.event),
             analyst=analyst,
             configuration=configuration,
-            executor=executor or ThreadPoolExecutor(1, thread_name_prefix="analysis"),
+            executor=executor or background(),
             stopping=stopping,
             log=platform.log,
         )
     )
+
+
+def background() -> Executor:
+    """One thread that gives way to everything else on the machine, as do the test runs that it starts.
+
+    On two cores that also ran the demo shop, validation at equal rights slowed the shop into a ticket of its own.
+    """
+    return ThreadPoolExecutor(1, thread_name_prefix="analysis", initializer=_give_way)
+
+
+def _give_way() -> None:
+    if sys.platform == "linux":  # elsewhere a priority is of the whole process, which must answer decisions
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), _NICENESS)
 
 
 def build(settings: Settings, platform: Platform) -> Runnable:
