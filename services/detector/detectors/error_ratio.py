@@ -3,11 +3,14 @@
 A z-score needs many requests: on low traffic five sigma caught none of the availability faults of the PetShop set and
 fired in half of its quiet windows. The binomial tail is exact for any number of requests. Three windows together are
 judged too, so that a tenth of 20 requests per window does not hide.
+
+What is usual follows half a minute behind: a fault that fails a tenth of few requests needs some windows to be certain,
+and learned meanwhile it became usual before it was (in the demo shop 0 turned into 4 %, and nothing fired).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from libs.contracts.anomaly import Contribution, Severity, Signal
@@ -33,6 +36,8 @@ _LEAST_ERRORS: Final = 2
 _LEAST_SUM_ERRORS: Final = 4
 _LINGERING_INCREASE: Final = 0.015
 _MEMORY: Final = 3
+_LAG_WINDOWS: Final = 6  # twice the windows that are judged together
+_START_WINDOWS: Final = 12  # until then there is too little to wait for
 _DECAY: Final = 0.99  # half of what is remembered is from the last 69 windows
 _SEVERITIES: Final = ((0.5, Severity.CRITICAL), (0.2, Severity.HIGH), (0.0, Severity.MEDIUM))
 
@@ -44,10 +49,16 @@ class ErrorRatioState(Memory):
     Attributes:
         requests: Normal requests, older ones weigh less.
         errors: Failed ones among them.
+        windows: Windows learned.
+        waiting: (errors, requests) of the newest normal windows, which are learned next.
+        is_normal: Whether the newest window was normal.
     """
 
     requests: float = 0.0
     errors: float = 0.0
+    windows: int = 0
+    waiting: list[tuple[float, float]] = field(default_factory=list)
+    is_normal: bool = True
 
 
 @DETECTORS.register("error_ratio")
@@ -102,13 +113,22 @@ class ErrorRatio:
         return (self._finding(seen, level, usual, high, min(p_now, p_sum)),)
 
     def learn(self, state: ErrorRatioState, seen: RequestWindow) -> None:
-        """Add a normal window."""
-        if math.isfinite(seen.errors) and seen.requests > 0:
-            state.requests = state.requests * _DECAY + seen.requests
-            state.errors = state.errors * _DECAY + seen.errors
+        """Add a normal window to those that wait, and learn from the one that has waited long enough."""
+        state.is_normal = True
+        if not math.isfinite(seen.errors) or seen.requests <= 0:
+            return
+        state.waiting.append((seen.errors, seen.requests))
+        while len(state.waiting) > (_LAG_WINDOWS if state.windows >= _START_WINDOWS else 0):
+            errors, requests = state.waiting.pop(0)
+            state.requests = state.requests * _DECAY + requests
+            state.errors = state.errors * _DECAY + errors
+            state.windows += 1
 
     def note(self, state: ErrorRatioState, seen: RequestWindow) -> None:
-        """Remember the window itself, normal or not."""
+        """Remember the window itself, normal or not; what led to an anomaly is not learned."""
+        if not state.is_normal:
+            state.waiting.clear()
+        state.is_normal = False
         if math.isfinite(seen.errors):
             state.remember(seen.errors, seen.requests, windows=_MEMORY - 1)
 

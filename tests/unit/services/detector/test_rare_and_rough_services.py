@@ -133,6 +133,16 @@ def test_a_feature_flag_that_fails_a_tenth_to_a_third_of_the_requests_is_found(q
     assert found[0].detected_at <= BEGIN + timedelta(seconds=5.0 * (quiet_windows + 5))
 
 
+def test_failures_of_a_tenth_are_found_before_they_become_usual() -> None:
+    # Two or three failures a window are no surprise alone; learned at once they raised what is usual from 0 to 4 %.
+    quiet: list[Row] = [(28.0, 0.0, 0.02)] * 40
+    failures = [(21, 2), (27, 2), (38, 3), (31, 3), (23, 3), (10, 2), (38, 6), (19, 2), (26, 1), (36, 2)]
+    fault: list[Row] = [(float(requests), float(failed), 0.02) for requests, failed in failures]
+    found = [a for a in judge([*quiet, *fault], width_s=5.0) if a.detector == "error_ratio"]
+    assert found
+    assert found[0].detected_at <= BEGIN + timedelta(seconds=5.0 * (len(quiet) + 4))
+
+
 def test_a_flag_is_found_again_when_it_is_set_again() -> None:
     quiet: list[Row] = [(24.0, 0.0, 0.02)] * 40
     fault: list[Row] = [(24.0, 2.0, 0.02), (10.0, 2.0, 0.02), (25.0, 3.0, 0.02), (27.0, 5.0, 0.02), (24.0, 8.0, 0.02)]
