@@ -14,9 +14,23 @@ from libs.contracts.incident import IncidentState, Priority
 from libs.contracts.remediation import RunState
 from libs.stores.elastic_slices import Slicing
 from libs.stores.elastic_span_write import COLUMNS, SPANS
-from tests.unit.deploy.kibana_fields import KINDS, Objects, misfits, of_type, reference, unpacked, unresolved, uses
+from tests.unit.deploy.kibana_fields import (
+    FINDABLE,
+    KINDS,
+    NUMBERS,
+    Objects,
+    misfits,
+    of_type,
+    reference,
+    terms_of,
+    type_of,
+    unpacked,
+    unresolved,
+    uses,
+)
 
 OBJECTS: Objects = [json.loads(line) for line in EXPORT.read_text().splitlines()]
+PAGE = EXPORT.parents[2] / "docs" / "kibana.md"
 CHARTS = of_type(OBJECTS, "lens")
 [DASHBOARD] = of_type(OBJECTS, "dashboard")
 PANELS = unpacked(DASHBOARD["attributes"]["panelsJSON"])
@@ -166,9 +180,29 @@ def test_panels_lie_side_by_side_within_48_columns() -> None:
 
 
 def test_every_search_and_the_dashboard_are_in_the_documentation() -> None:
-    page = (EXPORT.parents[2] / "docs" / "kibana.md").read_text()
+    page = PAGE.read_text()
     for found in [*of_type(OBJECTS, "search"), DASHBOARD, *of_type(OBJECTS, "index-pattern")]:
         assert f"`{found['id']}`" in page
     for found in of_type(OBJECTS, "search"):
         source = unpacked(found["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"])
         assert source["query"]["query"] in page
+
+
+def searches_of_the_page() -> list[tuple[str, str]]:
+    """Data view and query of each row under "More searches"."""
+    found, view = [], ""
+    for line in PAGE.read_text().partition("## More searches")[2].partition("## Changing")[0].splitlines():
+        named = re.search(r"[Oo]n `(paramedic-\w+)`[:,]", line)
+        view = named[1] if named else view
+        row = re.fullmatch(r"\| .* \| `(.*)` \|", line)
+        if row:
+            found.append((view, row[1]))
+    return found
+
+
+@pytest.mark.parametrize(("view", "kql"), searches_of_the_page())
+def test_searches_of_the_documentation_ask_for_fields_that_can_be_searched(view: str, kql: str) -> None:
+    asked = [(field, operator) for field, operator, _ in terms_of(kql)]
+    assert asked
+    for field, operator in asked:
+        assert type_of(OBJECTS, view, field) in (FINDABLE if operator == ":" else NUMBERS), field

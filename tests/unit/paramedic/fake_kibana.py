@@ -105,7 +105,9 @@ def _file(headers: Message, body: bytes) -> tuple[str, str]:
     head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
     parsed = BytesParser().parsebytes(head + body)
     assert parsed.get_content_type() == "multipart/form-data"
-    [part] = parsed.get_payload()
+    parts = parsed.get_payload()
+    assert isinstance(parts, list)
+    [part] = parts
     assert isinstance(part, Message)
     assert part.get_param("name", header="content-disposition") == "file"
     content = part.get_payload(decode=True)

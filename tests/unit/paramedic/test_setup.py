@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from libs.errors import ConfigurationError, InvalidMessage, ParamedicError, Unavailable
@@ -136,6 +137,14 @@ def test_a_failure_ends_with_exit_code_1_and_what_to_do(kibana: FakeKibana) -> N
     assert result.exit_code == 1
     assert "✗ kibana: failed: lens paramedic-open-count: this Kibana does not know the type" in result.stdout
     assert "`paramedic kibana import` shows more" in result.stdout
+
+
+def test_the_job_of_compose_is_a_command_that_there_is(kibana: FakeKibana) -> None:
+    compose = yaml.safe_load((Path(__file__).parents[3] / "docker-compose.yml").read_text())
+    arguments = [part.replace("http://kibana:5601", kibana.url) for part in compose["services"]["setup"]["command"]]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert len(kibana.stored) == 30
 
 
 def test_kibana_that_does_not_come_up_is_given_up(kibana: FakeKibana) -> None:
