@@ -16,6 +16,7 @@ from paramedic.commands import (
     evidence,
     incidents,
     investigate,
+    kibana,
     mcp,
     recommendations,
     record,
@@ -24,6 +25,7 @@ from paramedic.commands import (
     schemas,
     score,
     scorecard,
+    setup,
     topics,
     up,
 )
@@ -51,8 +53,10 @@ for module in (
     replay,
     record,
     dlq,
+    setup,
     topics,
     schemas,
+    kibana,
     mcp,
 ):
     module.register(app)

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -69,17 +69,22 @@ def register(registry: "Registry") -> list[Subject]:
         ConfigurationError: A schema is incompatible; nothing is written then.
     """
     found = compare(registry)
-    wrong = [subject for subject in found if subject.state is SubjectState.INCOMPATIBLE]
+    require_compatible(found)
+    declared = {_subject(topic): topic for topic in topics().values()}
+    for subject in found:
+        _register(registry, subject, declared[subject.name])
+    return found
+
+
+def require_compatible(subjects: Iterable[Subject]) -> None:
+    """`ConfigurationError` names every subject that today's schema is not BACKWARD compatible with."""
+    wrong = [subject for subject in subjects if subject.state is SubjectState.INCOMPATIBLE]
     if wrong:
         names = ", ".join(subject.name for subject in wrong)
         raise ConfigurationError(
             f"not BACKWARD compatible: {names}; nothing was registered. `paramedic schemas check` shows the changes: "
             "a new field needs a default, a field keeps its type"
         )
-    declared = {_subject(topic): topic for topic in topics().values()}
-    for subject in found:
-        _register(registry, subject, declared[subject.name])
-    return found
 
 
 def _register(registry: "Registry", subject: Subject, topic: Topic) -> None:

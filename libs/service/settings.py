@@ -59,6 +59,18 @@ class Settings(BaseSettings):
     elasticsearch_verify: Annotated[bool, Field(description="Whether the certificate of Elasticsearch is checked.")] = (
         True
     )
+    kibana_url: Annotated[str, Field(description="Address of Kibana, http(s)://host:port with its base path.")] = ""
+    kibana_space: Annotated[
+        str, Field(pattern="^[a-z0-9_-]{0,100}$", description="Space of Kibana; empty: the default one.")
+    ] = ""
+    kibana_api_key: Annotated[
+        SecretStr | None, Field(description="Encoded API key for Kibana; instead of user and password.")
+    ] = None
+    kibana_user: Annotated[str, Field(description="User of Kibana, for basic authentication.")] = ""
+    kibana_password: Annotated[SecretStr | None, Field(description="Password of kibana_user.")] = None
+    kibana_ca_file: Annotated[
+        str, Field(description="PEM file of the certificate authority of Kibana; empty: the system's.")
+    ] = ""
     telemetry_retention_s: Annotated[
         float, Field(gt=0, description="How long telemetry stays queryable, in event time.")
     ] = 6 * 3600.0

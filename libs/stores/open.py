@@ -36,7 +36,7 @@ def open_incident_store(address: str, data_dir: Path, elastic: ElasticOptions = 
 
             return ElasticIncidentStore(options)
 
-        return _with_client(connect, replace(elastic, addresses=parse_addresses(address, setting)))
+        return with_client(connect, replace(elastic, addresses=parse_addresses(address, setting)))
     path = sqlite_path(address, data_dir / "incidents.sqlite")
     if path is None:
         raise ConfigurationError(f"{setting}={address}: {_KNOWN}")
@@ -55,7 +55,7 @@ def open_telemetry_store(address: str, data_dir: Path, elastic: ElasticOptions =
 
             return ElasticTelemetryStore(options)
 
-        return _with_client(connect, replace(elastic, addresses=parse_addresses(address, setting)))
+        return with_client(connect, replace(elastic, addresses=parse_addresses(address, setting)))
     path = sqlite_path(address, data_dir / "telemetry.sqlite")
     if path is None:
         raise ConfigurationError(f"{setting}={address}: {_KNOWN}")
@@ -64,7 +64,8 @@ def open_telemetry_store(address: str, data_dir: Path, elastic: ElasticOptions =
     return SqliteTelemetryStore(path)
 
 
-def _with_client(connect: Callable[[ElasticOptions], T], options: ElasticOptions) -> T:
+def with_client(connect: Callable[[ElasticOptions], T], options: ElasticOptions) -> T:
+    """Call what needs the client library; `ConfigurationError` when it is not installed."""
     try:
         return connect(options)
     except ModuleNotFoundError as error:

@@ -1,0 +1,1 @@
+"""Kibana's data views, saved searches and dashboard: described here, exported as paramedic.ndjson."""
