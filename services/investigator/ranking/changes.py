@@ -97,13 +97,22 @@ def is_undone(change: ChangeEvent, changes: Sequence[ChangeEvent], before_ns: in
 
 
 def restores(change: ChangeEvent, changes: Sequence[ChangeEvent]) -> bool:
-    """Whether a change brought back what had served before: known to work, so hardly the cause."""
+    """Whether a change brought back what had served before: known to work, so hardly the cause.
+
+    What undoes a way back does not: it deploys once more what somebody had a reason to take away.
+    """
     return any(
         earlier.timestamp < change.timestamp
         and (earlier.service, earlier.kind) == (change.service, change.kind)
         and _brings_back(earlier, change)
+        and not _is_way_back(earlier, changes)
         for earlier in changes
     )
+
+
+def _is_way_back(change: ChangeEvent, changes: Sequence[ChangeEvent]) -> bool:
+    said = change.attributes.get("operation", "") == "rollback"
+    return said or is_platform(change) or restores(change, changes)
 
 
 def _brings_back(change: ChangeEvent, later: ChangeEvent) -> bool:
