@@ -92,6 +92,8 @@ def print_report(result: DemoResult, comparison: Comparison | None) -> None:
         "verified",
         "human\nneeded",
     )
+    for column in table.columns:
+        column.overflow = "fold"  # at 80 columns a word is broken rather than lost
     for outcome in result.outcomes:
         table.add_row(
             outcome.scenario,

@@ -1,5 +1,7 @@
 """Kernels are compiled before telemetry arrives."""
 
+from typing import Any
+
 import numpy as np
 
 from services.detector.scoring.forest import _fit_rows, _score_rows
@@ -9,7 +11,8 @@ from services.detector.scoring.series_bank import SeriesBank
 
 
 def compiled() -> list[int]:
-    return [len(kernel.signatures) for kernel in (_fit_rows, _score_rows, score_rows)]  # type: ignore[attr-defined]
+    kernels: tuple[Any, ...] = (_fit_rows, _score_rows, score_rows)
+    return [len(kernel.signatures) for kernel in kernels]
 
 
 def test_nothing_is_left_to_compile_when_points_arrive() -> None:
