@@ -93,6 +93,17 @@ class DetectorHandler:
                         emits.extend(self._emits(partition.engine.observe(detector, key, presence)))
         return emits
 
+    def end(self) -> Sequence[Emit]:
+        """Judge every window that is complete in event time, without waiting for late data: a recording has ended.
+
+        The window in which a partition ends is not judged: half a window looks like a fall of traffic.
+        """
+        found: list[AnomalyDetected] = []
+        for _, partition in sorted(self._partitions.items(), key=lambda item: item[0]):
+            if not isinstance(partition, MetricPartition):
+                found.extend(partition.end())
+        return self._emits(found)
+
     def close(self) -> None:
         """Nothing to let go of: snapshots belong to whoever runs the handler."""
 

@@ -1,6 +1,6 @@
 """The investigator's handler: decides what is due, investigates, writes the section, then emits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -22,6 +22,7 @@ from services.investigator.protocol import investigate
 from services.investigator.scene import FIRST_LOOK_SPANS, LATER_LOOK_SPANS, scene_of
 
 _PAGE: Final = 500
+_DATETIME_NS: Final = 1_000  # what a datetime can tell apart
 
 
 class InvestigatorHandler:
@@ -92,6 +93,18 @@ class InvestigatorHandler:
                 self._keep_further(result)
         return self._drain()
 
+    def end(self) -> Sequence[Emit]:
+        """Look at every open incident once more, as when asked, with all telemetry there is: a recording has ended."""
+        self._reconcile()
+        as_of_ns = self._telemetry.watermark_ns() + _DATETIME_NS - 1  # a datetime cuts what is below a microsecond
+        for incident in self._open_incidents():
+            moment = utc_from_ns(max(as_of_ns, ns_from_utc(incident.opened_at)))
+            self._due[incident.id] = Due(incident_id=incident.id, as_of=moment, reason="asked", asked_at=self._clock())
+        for due in sorted(self._due.values(), key=lambda entry: entry.incident_id):
+            self._investigate(due, ns_from_utc(due.as_of))
+            self._due.pop(due.incident_id, None)
+        return self._drain()
+
     def close(self) -> None:
         """Stop asking the model."""
         if self._further is not None:
@@ -106,18 +119,21 @@ class InvestigatorHandler:
         """After a start: open incidents that nobody investigated are due; what is stored is emitted once more."""
         if self._reconciled:
             return
+        for incident in self._open_incidents():
+            stored = self._stored(incident.id)
+            if stored is None:
+                self._note_incident(incident)
+            else:
+                self._outbox.append(_emit(stored))
+                self._schedule_settling(incident, stored)
+        self._reconciled = True
+
+    def _open_incidents(self) -> Iterator[IncidentChanged]:
         offset, total = 0, 1
         while offset < total:
             page = self._incidents.search(IncidentQuery(states=tuple(sorted(OPEN_STATES)), limit=_PAGE, offset=offset))
             total, offset = page.total, offset + _PAGE
-            for incident in page.incidents:
-                stored = self._stored(incident.id)
-                if stored is None:
-                    self._note_incident(incident)
-                else:
-                    self._outbox.append(_emit(stored))
-                    self._schedule_settling(incident, stored)
-        self._reconciled = True
+            yield from page.incidents
 
     def _note_incident(self, incident: IncidentChanged) -> None:
         if incident.state not in OPEN_STATES:
