@@ -53,7 +53,7 @@ class Pipeline:
                 self.push([self._seen(emit) for emit in emits])
 
     def end(self, now: datetime) -> None:
-        """Nothing more will come: let every service do what it waited with, upstream first, and what follows from it."""
+        """Nothing more will come: let every service do what it waited with, upstream first."""
         for handler in self._handlers.values():
             if isinstance(handler, Ending):
                 self.push([self._seen(emit) for emit in handler.end()])

@@ -160,9 +160,7 @@ def _replay(
         return decode_line(line, utc_from_ns(line.time_ns), accept, on_bad_line=counts.refuse)
 
     try:
-        played = pieces(
-            paths, decode, lateness_s=settings.lateness_s, slice_s=SLICE_S, on_bad_line=counts.refuse
-        )
+        played = pieces(paths, decode, lateness_s=settings.lateness_s, slice_s=SLICE_S, on_bad_line=counts.refuse)
         for now in slices(played, SLICE_S):
             clock.now_ns = max(clock.now_ns, now[-1].time_ns)
             first_ns = first_ns or now[0].time_ns

@@ -140,11 +140,7 @@ def read_recording(
 def longest_stretch_ns(paths: Sequence[Path]) -> int:
     """Most event time between the items of one line, over all lines of the files; 0 without any."""
     return max(
-        (
-            time_ns - first_ns
-            for path in paths
-            for first_ns, time_ns, _, _, _ in _File(path, lambda _: None).lines()
-        ),
+        (time_ns - first_ns for path in paths for first_ns, time_ns, _, _, _ in _File(path, lambda _: None).lines()),
         default=0,
     )
 

@@ -227,6 +227,31 @@ def test_after_the_end_nothing_is_left_to_judge() -> None:
     assert handler.end() == []
 
 
+def test_a_gap_in_everybodys_telemetry_is_no_fall_of_traffic() -> None:
+    handler = new_handler(window_s=5.0)
+    before = [spans(second, 20, service=service) for second in range(122) for service in ("cart", "search")]
+    after = [spans(second, 20, service=service) for second in range(241, 300) for service in ("cart", "search")]
+    events = [event(batch, offset) for offset, batch in enumerate([*before, *after])]
+    assert anomalies([*one_by_one(handler, events), *handler.end()]) == []
+
+
+def test_a_service_that_falls_silent_while_its_neighbour_speaks_is_noticed() -> None:
+    handler = new_handler(window_s=5.0)
+    batches = [spans(second, 20) for second in range(122)]
+    batches += [spans(second, 20, service="search") for second in range(300)]
+    batches.sort(key=lambda batch: batch.observed_at)
+    found = anomalies(one_by_one(handler, [event(batch, offset) for offset, batch in enumerate(batches)]))
+    assert (Signal.TRAFFIC, "cart") in {(one.signal, one.service) for one in found}
+
+
+def test_a_fault_after_a_gap_is_found() -> None:
+    handler = new_handler(window_s=5.0)
+    before = [spans(second, 20) for second in range(120)]
+    after = [spans(second, 20, failed=10) for second in range(240, 300)]
+    found = anomalies(one_by_one(handler, [event(batch, offset) for offset, batch in enumerate([*before, *after])]))
+    assert {one.signal for one in found} == {Signal.ERRORS}
+
+
 def test_late_spans_are_counted_and_change_nothing() -> None:
     handler = new_handler()
     one_by_one(handler, failing_run(60, since=1000))
