@@ -151,7 +151,12 @@ def _plans(key: str, group: _Group, series: Sequence[Series], keys: Sequence[str
     for position in latencies[1:]:
         other = series[position]
         names = SignalNames(
-            latency=other.metric, latency_statistic=other.statistic, latency_unit=_unit(other), errors="", traffic=""
+            latency=other.metric,
+            latency_statistic=other.statistic,
+            latency_unit=_unit(other),
+            errors="",
+            traffic="",
+            beside_own=True,
         )
         yield RequestPlan(key=keys[position], service=other.service, latency=position, names=names)
 

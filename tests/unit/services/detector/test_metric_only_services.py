@@ -131,3 +131,25 @@ def test_metrics_of_requests_that_are_seen_as_spans_from_the_beginning_say_nothi
     slow = [(400.0, 100.0, 2.0)] * 5
     rows = spaced(normal(20, seed=3), 60.0) + spaced(slow, 60.0, begin_s=1200.0)
     assert played_with_spans(rows, spans_from_s=0.0, spans_to_s=1500.0) == []
+
+
+def two_latencies(server_s: float, client_s: float, second: float) -> MetricBatch:
+    builder = MetricBatchBuilder("orders", {}, BEGIN + timedelta(seconds=second + 1))
+    at_ns = ns_from_utc(BEGIN) + int(second * NS)
+    builder.add(("server_latency_p99", "value", "s", ()), at_ns, server_s)
+    builder.add(("client_latency_p99", "value", "s", ()), at_ns, client_s)
+    return builder.build()[0]
+
+
+@pytest.mark.parametrize(("server_s", "opens"), [(0.2, False), (2.0, True)])
+def test_slow_calls_are_context_until_the_service_itself_is_slow(server_s: float, opens: bool) -> None:
+    handler, found = new_handler(), []
+    for number in range(60):
+        batch_now = (
+            two_latencies(0.2, 0.1, number * 60.0) if number < 55 else two_latencies(server_s, 3.0, number * 60.0)
+        )
+        one = Event(topic=TELEMETRY_METRICS, partition=0, offset=number, key="orders", record=batch_now)
+        found += [e.record for e in handler.handle([one]) if isinstance(e.record, AnomalyDetected)]
+    told = {a.metric: a.severity for a in found if a.detector == "latency"}
+    assert told["client_latency_p99"] is Severity.LOW
+    assert ("server_latency_p99" in told and told["server_latency_p99"] is not Severity.LOW) == opens
