@@ -133,10 +133,11 @@ def test_metrics_of_requests_that_are_seen_as_spans_from_the_beginning_say_nothi
     assert played_with_spans(rows, spans_from_s=0.0, spans_to_s=1500.0) == []
 
 
-def two_latencies(server_s: float, client_s: float, second: float) -> MetricBatch:
+def two_latencies(server_s: float | None, client_s: float, second: float) -> MetricBatch:
     builder = MetricBatchBuilder("orders", {}, BEGIN + timedelta(seconds=second + 1))
     at_ns = ns_from_utc(BEGIN) + int(second * NS)
-    builder.add(("server_latency_p99", "value", "s", ()), at_ns, server_s)
+    if server_s is not None:
+        builder.add(("server_latency_p99", "value", "s", ()), at_ns, server_s)
     builder.add(("client_latency_p99", "value", "s", ()), at_ns, client_s)
     return builder.build()[0]
 
@@ -153,3 +154,13 @@ def test_slow_calls_are_context_until_the_service_itself_is_slow(server_s: float
     told = {a.metric: a.severity for a in found if a.detector == "latency"}
     assert told["client_latency_p99"] is Severity.LOW
     assert ("server_latency_p99" in told and told["server_latency_p99"] is not Severity.LOW) == opens
+
+
+def test_slow_calls_never_take_the_place_of_the_latency_of_a_minute_without_requests() -> None:
+    handler, found = new_handler(), []
+    for number in range(60):
+        served, calls = (0.2, 0.1) if number < 55 else (None, 3.0)
+        record = two_latencies(served, calls, number * 60.0)
+        one = Event(topic=TELEMETRY_METRICS, partition=0, offset=number, key="orders", record=record)
+        found += [e.record for e in handler.handle([one]) if isinstance(e.record, AnomalyDetected)]
+    assert {a.severity for a in found if a.detector == "latency"} <= {Severity.LOW}
