@@ -7,9 +7,19 @@ import zlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 from libs.contracts.topics import topics
 from libs.streaming.handler import Emit, Event, Handler
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A handler that waits for more input, and can be told that none will come."""
+
+    def end(self) -> Sequence[Emit]:
+        """Do what it waited with."""
+        ...
 
 
 class Pipeline:
@@ -41,6 +51,13 @@ class Pipeline:
             emits = handler.tick(now)
             if emits:
                 self.push([self._seen(emit) for emit in emits])
+
+    def end(self, now: datetime) -> None:
+        """Nothing more will come: let every service do what it waited with, upstream first."""
+        for handler in self._handlers.values():
+            if isinstance(handler, Ending):
+                self.push([self._seen(emit) for emit in handler.end()])
+            self.tick(now)
 
     def close(self) -> None:
         """Close every service."""

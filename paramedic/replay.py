@@ -20,9 +20,10 @@ from libs.service.platform import Platform
 from libs.service.settings import Settings
 from libs.stores.incidents import IncidentQuery
 from libs.streaming.handler import Emit, Handler
+from paramedic.event_order import Piece, pieces
 from paramedic.pipeline import Pipeline
 from services.detector.service import handler as detector
-from services.intake.recording import RecordedLine, decode_line, read_recording
+from services.intake.recording import RecordedLine, decode_line
 from services.intake.service import recording_normaliser
 from services.investigator.service import handler as investigator
 from services.recorder.service import handler as recorder
@@ -153,22 +154,25 @@ def _replay(
     pipeline = Pipeline(handlers(settings, platform), on_emit)
     accept = recording_normaliser(settings)
     first_ns = 0
+
+    def decode(line: RecordedLine) -> list[Emit]:
+        counts.lines += 1
+        return decode_line(line, utc_from_ns(line.time_ns), accept, on_bad_line=counts.refuse)
+
     try:
-        for lines in slices(read_recording(paths, on_bad_line=counts.refuse), SLICE_S):
-            clock.now_ns = max(clock.now_ns, lines[-1].time_ns)
-            first_ns = first_ns or lines[0].time_ns
-            emits: list[Emit] = []
-            for line in lines:
-                counts.lines += 1
-                emits.extend(decode_line(line, clock(), accept, on_bad_line=counts.refuse))
+        played = pieces(paths, decode, lateness_s=settings.lateness_s, slice_s=SLICE_S, on_bad_line=counts.refuse)
+        for now in slices(played, SLICE_S):
+            clock.now_ns = max(clock.now_ns, now[-1].time_ns)
+            first_ns = first_ns or now[0].time_ns
+            emits = [emit for piece in now for emit in piece.emits]
             for emit in emits:
                 counts.count(emit.record)
             _wait(speed, began_s, clock.now_ns - first_ns)
             pipeline.push(emits)
             pipeline.tick(clock())
-            on_progress(lines[-1].bytes_read, clock())
+            on_progress(now[-1].bytes_read, clock())
         if counts.lines:
-            pipeline.tick(clock())
+            pipeline.end(clock())
         counts.wall_s = time.monotonic() - began_s
         return ReplayResult(counts=counts, documents=tuple(_documents(platform)))
     finally:
@@ -187,14 +191,14 @@ def handlers(settings: Settings, platform: Platform) -> dict[str, Handler]:
     }
 
 
-def slices(lines: Iterator[RecordedLine], width_s: float) -> Iterator[list[RecordedLine]]:
-    """Group lines in time order into slices of event time, so that stores see batches as they do live."""
-    current: list[RecordedLine] = []
-    for line in lines:
-        if current and line.time_ns - current[0].time_ns >= width_s * 1e9:
+def slices(played: Iterator[Piece], width_s: float) -> Iterator[list[Piece]]:
+    """Group pieces in time order into slices of event time, so that stores see batches as they do live."""
+    current: list[Piece] = []
+    for piece in played:
+        if current and piece.time_ns - current[0].time_ns >= width_s * 1e9:
             yield current
             current = []
-        current.append(line)
+        current.append(piece)
     if current:
         yield current
 

@@ -188,6 +188,11 @@ class Engine:
         subject = self._subjects[detector.name].get(key)
         return subject is not None and bool(subject.episodes)
 
+    def known_since_ns(self, detectors: Iterable[Detector[Any, Any]], key: str) -> int:
+        """Event time of the first observation of a subject by any of the detectors; 0 when it is unknown."""
+        known = [self._subjects[detector.name].get(key) for detector in detectors]
+        return min((subject.first_ns for subject in known if subject is not None), default=0)
+
     def expire(self, service: str, now_ns: int, silent_ns: int) -> list[AnomalyDetected]:
         """Close episodes of a service's subjects that were not observed for `silent_ns`: their instance is gone."""
         emitted: list[AnomalyDetected] = []

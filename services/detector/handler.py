@@ -93,6 +93,17 @@ class DetectorHandler:
                         emits.extend(self._emits(partition.engine.observe(detector, key, presence)))
         return emits
 
+    def end(self) -> Sequence[Emit]:
+        """Judge every window that is complete in event time, without waiting for late data: a recording has ended.
+
+        The window in which a partition ends is not judged: half a window looks like a fall of traffic.
+        """
+        found: list[AnomalyDetected] = []
+        for _, partition in sorted(self._partitions.items(), key=lambda item: item[0]):
+            if not isinstance(partition, MetricPartition):
+                found.extend(partition.end())
+        return self._emits(found)
+
     def close(self) -> None:
         """Nothing to let go of: snapshots belong to whoever runs the handler."""
 
@@ -184,15 +195,16 @@ class DetectorHandler:
 
     def _new_partition(self, topic: str) -> Partition:
         if topic == TELEMETRY_METRICS:
-            return MetricPartition(self._detectors, self._options, self._has_spans)
+            return MetricPartition(self._detectors, self._options, self._spans_since_ns)
         if topic == TELEMETRY_SPANS:
             return SpanPartition(self._detectors, self._options, self._width_ns, self._lateness_ns)
         if topic == TELEMETRY_LOGS:
             return LogPartition(self._detectors, self._options, self._width_ns, self._lateness_ns)
         raise InvalidMessage(f"the detector does not read {topic}")
 
-    def _has_spans(self, service: str) -> bool:
-        return any(p.has_spans(service) for p in self._partitions.values() if isinstance(p, SpanPartition))
+    def _spans_since_ns(self, service: str) -> int:
+        since = [p.spans_since_ns(service) for p in self._partitions.values() if isinstance(p, SpanPartition)]
+        return min(filter(None, since), default=0)
 
     def _emits(self, found: Sequence[AnomalyDetected]) -> list[Emit]:
         for anomaly in found:

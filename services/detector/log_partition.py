@@ -78,8 +78,15 @@ class LogPartition:
             return []
         memory.clock.begin(min(times) // self._width_ns, newest_ns // self._width_ns)
         memory.windows.add(batch.service, records, self._miner, self._width_ns, memory.clock.next_number)
-        emitted: list[AnomalyDetected] = []
-        for due in memory.clock.due(memory.watermark, self._width_ns, self._lateness_ns, memory.windows.first_number):
+        return self._close_due(self._lateness_ns)
+
+    def end(self) -> list[AnomalyDetected]:
+        """Judge the windows that are complete in event time: nothing late will come."""
+        return self._close_due(0)
+
+    def _close_due(self, lateness_ns: int) -> list[AnomalyDetected]:
+        memory, emitted = self.memory, []
+        for due in memory.clock.due(memory.watermark, self._width_ns, lateness_ns, memory.windows.first_number):
             emitted.extend(self._close(due))
         return emitted
 

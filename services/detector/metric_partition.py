@@ -30,6 +30,9 @@ from services.detector.snapshot_codec import pack, unpack
 from services.detector.watermark import AHEAD_NS
 
 LEVEL_GAP_NS: Final = 3600 * 1_000_000_000
+# Spans that began long after the metrics of the same requests (tracing switched on, a recording with samples of traces)
+# have been learned when the level of the span detectors has filled its memory: 120 windows of 5 s.
+SPANS_LEARNED_NS: Final = 600 * 1_000_000_000
 _GONE_INTERVALS: Final = 4.0
 _LEAST_GONE_S: Final = 15.0
 _MAX_NS: Final = 2**62
@@ -73,11 +76,12 @@ class MetricPartition:
     Args:
         detectors: Every detector.
         options: Warm-up and thresholds.
-        has_spans: Whether a service's requests are seen as spans: its request metrics would say the same twice.
+        spans_since_ns: Since when a service's requests have been seen as spans, 0 for never: its request metrics
+            would say the same twice.
     """
 
     def __init__(
-        self, detectors: Sequence[Detector[Any, Any]], options: DetectorOptions, has_spans: Callable[[str], bool]
+        self, detectors: Sequence[Detector[Any, Any]], options: DetectorOptions, spans_since_ns: Callable[[str], int]
     ) -> None:
         from services.detector.scoring import SeriesBank
 
@@ -86,7 +90,8 @@ class MetricPartition:
         self._scores = of_feed(detectors, Feed.SCORES)
         self._vectors = of_feed(detectors, Feed.VECTORS)
         self._requests = of_feed(detectors, Feed.REQUESTS)
-        self._has_spans = has_spans
+        self._spans_since_ns = spans_since_ns
+        self._warmup_ns = int(options.warmup_s * 1e9)
         self._thresholds = frozenset(threshold.metric for threshold in options.thresholds)
         self._bank = SeriesBank()
         self._instances = InstanceVectors()
@@ -210,11 +215,14 @@ class MetricPartition:
     def _judge_requests(
         self, service: str, shape: Shape, columns: MetricColumns, gaps: frozenset[int], before: Int64Array
     ) -> list[AnomalyDetected]:
-        if not shape.plans or self._has_spans(service):
+        if not shape.plans:
             return []
+        spans_since_ns = self._spans_since_ns(service)
         emitted: list[AnomalyDetected] = []
         for at_ns, values in _moments(columns, shape.planned, before):
             for plan in shape.plans:
+                if self._spans_tell(plan.key, at_ns, spans_since_ns):
+                    continue
                 main = next(p for p in (plan.share, plan.requests, plan.latency) if p >= 0)
                 interval_s = shape.entries[main].timing.interval_s
                 window = window_of(plan, at_ns, values, interval_s, after_gap=main in gaps) if interval_s else None
@@ -224,6 +232,14 @@ class MetricPartition:
                     if not detector.signals or detector.signals & plan.names.signals:
                         emitted += self.engine.observe(detector, plan.key, window)
         return emitted
+
+    def _spans_tell(self, key: str, at_ns: int, spans_since_ns: int) -> bool:
+        """Whether the same requests are judged as spans, by detectors that know as much of normal operation."""
+        if not spans_since_ns:
+            return False
+        metrics_since_ns = self.engine.known_since_ns(self._requests, key)
+        know_more = 0 < metrics_since_ns < spans_since_ns - self._warmup_ns
+        return not know_more or at_ns - spans_since_ns > SPANS_LEARNED_NS
 
     def _judge_vectors(self, service: str, shape: Shape, columns: MetricColumns) -> list[AnomalyDetected]:
         emitted: list[AnomalyDetected] = []

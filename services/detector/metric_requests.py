@@ -20,6 +20,7 @@ from services.detector.request_window import RequestWindow, SignalNames
 ASSUMED_REQUESTS: Final = 50.0
 _QUANTILES: Final = re.compile(r"[pP](50|75|90|95|99)(?!\d)")
 _PREFERENCE: Final = {"p95": 0, "p99": 1, "p90": 2, "mean": 3, "value": 4, "p75": 5, "p50": 6}
+_OF_CALLS: Final = 10  # added to the preference of a latency of calls that the service makes
 _TIME_UNITS: Final = {"s": "s", "seconds": "s", "ms": "ms", "milliseconds": "ms", "us": "us", "microseconds": "us"}
 _REQUEST_WORDS: Final = frozenset(["request", "requests", "workload", "calls", "invocations", "rps", "qps"])
 _RATIO_WORDS: Final = frozenset(["ratio", "rate", "availability", "success", "percent", "percentage"])
@@ -117,41 +118,49 @@ def _preference(one: Series) -> int:
     in_name = _QUANTILES.search(one.metric)
     statistic = f"p{in_name.group(1)}" if in_name and one.statistic == "value" else one.statistic
     is_client = "client" in words_of(one.metric)
-    return 10 * is_client + _PREFERENCE.get(statistic, 5)
+    return _OF_CALLS * is_client + _PREFERENCE.get(statistic, 5)
 
 
 def _plans(key: str, group: _Group, series: Sequence[Series], keys: Sequence[str]) -> Iterator[RequestPlan]:
     requests = min(group.requests)[1] if group.requests else -1
     share = min(group.shares)[2] if group.shares else -1
-    latencies = [position for _, _, position in sorted(group.latencies.values())]
-    first = latencies[0] if latencies else -1
+    ordered = sorted(group.latencies.values())
+    own = [position for preference, _, position in ordered if preference < _OF_CALLS]
+    first = own[0] if own else -1
+    # A minute without requests has no latency of them: that of the calls must not take its place, nor its baseline.
+    beside = [*own[1:], *(position for preference, _, position in ordered if preference >= _OF_CALLS)]
     served = series[share] if share >= 0 else None
     counted = series[requests] if requests >= 0 else None
     timed = series[first] if first >= 0 else None
     some = served or counted or timed
-    assert some is not None
-    yield RequestPlan(
-        key=key,
-        service=some.service,
-        requests=requests,
-        share=share,
-        latency=first,
-        per_second=counted is not None and (counted.statistic == "rate" or counted.unit.endswith("/s")),
-        is_served=served is not None and role_of(served) is Role.SERVED_SHARE,
-        in_percent=served is not None and (served.unit == "%" or "%" in served.metric),
-        names=SignalNames(
-            latency=timed.metric if timed else "",
-            latency_statistic=timed.statistic if timed else "value",
-            latency_unit=_unit(timed) if timed else "",
-            errors=served.metric if served else "",
-            errors_statistic="failed_ratio",
-            traffic=counted.metric if counted else "",
-        ),
-    )
-    for position in latencies[1:]:
+    if some is not None:
+        yield RequestPlan(
+            key=key,
+            service=some.service,
+            requests=requests,
+            share=share,
+            latency=first,
+            per_second=counted is not None and (counted.statistic == "rate" or counted.unit.endswith("/s")),
+            is_served=served is not None and role_of(served) is Role.SERVED_SHARE,
+            in_percent=served is not None and (served.unit == "%" or "%" in served.metric),
+            names=SignalNames(
+                latency=timed.metric if timed else "",
+                latency_statistic=timed.statistic if timed else "value",
+                latency_unit=_unit(timed) if timed else "",
+                errors=served.metric if served else "",
+                errors_statistic="failed_ratio",
+                traffic=counted.metric if counted else "",
+            ),
+        )
+    for position in beside:
         other = series[position]
         names = SignalNames(
-            latency=other.metric, latency_statistic=other.statistic, latency_unit=_unit(other), errors="", traffic=""
+            latency=other.metric,
+            latency_statistic=other.statistic,
+            latency_unit=_unit(other),
+            errors="",
+            traffic="",
+            beside_own=True,
         )
         yield RequestPlan(key=keys[position], service=other.service, latency=position, names=names)
 

@@ -20,6 +20,8 @@ class SignalNames:
         errors: Metric name of failures.
         errors_statistic: ratio of failed requests, or value of a gauge.
         traffic: Metric name of the number of requests.
+        beside_own: Whether the durations are of something beside the requests that the service serves and that are
+            judged by themselves: of the calls it makes, of its database.
         signals: What the source tells of: the signals that have a name.
     """
 
@@ -29,6 +31,7 @@ class SignalNames:
     errors: str
     errors_statistic: str = "ratio"
     traffic: str
+    beside_own: bool = False
     signals: frozenset[Signal] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:

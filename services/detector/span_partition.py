@@ -18,6 +18,9 @@ from services.detector.window_clock import DueWindow, WindowClock
 
 _FORGET_WINDOWS: Final = 720  # an hour of silence at 5 s: a renamed route or a retired callee leaves no windows behind
 _MAX_TARGETS: Final = 5_000
+# A partition that had spans in every window of 30 s and then none for 30 s lost its telemetry (an exporter's outage,
+# samples of traces put one after the other): services that stop by themselves do not stop all in the same window.
+_SILENT_WINDOWS: Final = 6
 LEVEL_GAP_NS: Final = 3600 * 1_000_000_000  # after an hour the level may have drifted
 
 
@@ -32,6 +35,8 @@ class SpanMemory:
         clock: Window that is due next.
         windows: Open windows.
         targets: Last window with requests, per service and call edge.
+        spoke: Last window with requests of anybody, -1 before the first.
+        spoke_run: How many windows in a row up to that one had requests.
         presence: When services were last heard of.
         subjects: What detectors know.
     """
@@ -42,6 +47,8 @@ class SpanMemory:
     clock: WindowClock = field(default_factory=WindowClock)
     windows: SpanWindows = field(default_factory=SpanWindows)
     targets: dict[Target, int] = field(default_factory=dict)
+    spoke: int = -1
+    spoke_run: int = 0
     presence: PresenceLog = field(default_factory=PresenceLog)
     subjects: dict[str, dict[str, StoredSubject]] = field(default_factory=dict)
 
@@ -74,8 +81,15 @@ class SpanPartition:
             memory.presence.hear(batch.service, newest_ns, len(columns.ends), counts_items=True)
         memory.clock.begin(int(columns.ends.min()) // self._width_ns, newest_ns // self._width_ns)
         memory.windows.add(batch.service, batch.peers, columns, self._width_ns, memory.clock.next_number)
-        emitted: list[AnomalyDetected] = []
-        for due in memory.clock.due(memory.watermark, self._width_ns, self._lateness_ns, memory.windows.first_number):
+        return self._close_due(self._lateness_ns)
+
+    def end(self) -> list[AnomalyDetected]:
+        """Judge the windows that are complete in event time: nothing late will come."""
+        return self._close_due(0)
+
+    def _close_due(self, lateness_ns: int) -> list[AnomalyDetected]:
+        memory, emitted = self.memory, []
+        for due in memory.clock.due(memory.watermark, self._width_ns, lateness_ns, memory.windows.first_number):
             emitted.extend(self._close(due))
         return emitted
 
@@ -86,6 +100,8 @@ class SpanPartition:
             if target in targets or len(targets) < _MAX_TARGETS:
                 targets[target] = due.number
         emitted: list[AnomalyDetected] = []
+        if self._is_gap(due, spoke=bool(finished)):
+            return emitted
         for target in sorted(targets):
             if due.number - targets[target] > _FORGET_WINDOWS:
                 del targets[target]
@@ -96,16 +112,34 @@ class SpanPartition:
             emitted.extend(self._judge(target, window))
         return emitted
 
+    def _is_gap(self, due: DueWindow, *, spoke: bool) -> bool:
+        """Whether nobody's telemetry came then, or only for a part of the window: it tells nothing of the services.
+
+        The windows at both ends of the silence are such parts.
+        """
+        memory = self.memory
+        following = memory.windows.first_number()
+        next_number = due.number + 1 if following is None else following
+        was_dense, last = memory.spoke_run >= _SILENT_WINDOWS, memory.spoke
+        if not spoke:
+            return was_dense and next_number - last > _SILENT_WINDOWS
+        resumed = was_dense and due.number - last > _SILENT_WINDOWS and due.after_gap_ns <= LEVEL_GAP_NS
+        memory.spoke_run = memory.spoke_run + 1 if due.number == last + 1 else 1
+        memory.spoke = due.number
+        return resumed or (memory.spoke_run >= _SILENT_WINDOWS and next_number - due.number > _SILENT_WINDOWS)
+
     def _judge(self, target: Target, window: RequestWindow) -> list[AnomalyDetected]:
         service, peer = target
-        key = f"{service}\x00{peer}"
+        key = _key(service, peer)
         return [
             anomaly for detector in self._judges for anomaly in self.engine.observe(detector, key, window, peer=peer)
         ]
 
-    def has_spans(self, service: str) -> bool:
-        """Whether the service's own requests are seen as spans."""
-        return (service, "") in self.memory.targets
+    def spans_since_ns(self, service: str) -> int:
+        """Since when the service's own requests have been seen as spans; 0 when they are not."""
+        return (
+            self.engine.known_since_ns(self._judges, _key(service, "")) if (service, "") in self.memory.targets else 0
+        )
 
     def snapshot(self) -> bytes:
         """Everything that is remembered."""
@@ -120,3 +154,7 @@ class SpanPartition:
         self.engine.restore(memory.subjects)
         memory.subjects = {}
         self.memory = memory
+
+
+def _key(service: str, peer: str) -> str:
+    return f"{service}\x00{peer}"

@@ -49,7 +49,8 @@ class RecordedLine:
     Attributes:
         signal: What it carries.
         payload: The line: one OTLP/JSON request.
-        time_ns: Greatest event time in it, unix nanoseconds.
+        time_ns: Greatest event time in it, or in a line before it in its file, unix nanoseconds.
+        first_ns: Least event time in it.
         source: File and line number, for messages.
         bytes_read: Bytes read from all files so far (compressed ones where compressed).
     """
@@ -57,6 +58,7 @@ class RecordedLine:
     signal: Signal
     payload: bytes
     time_ns: int
+    first_ns: int
     source: str
     bytes_read: int
 
@@ -69,8 +71,8 @@ class _File:
         self._on_bad_line = on_bad_line
         self.bytes_read = 0
 
-    def lines(self) -> Iterator[tuple[int, str, Signal, bytes]]:
-        """Time, source, signal and payload of each line that has a signal and a time."""
+    def lines(self) -> Iterator[tuple[int, int, str, Signal, bytes]]:
+        """Least and greatest time, source, signal and payload of each line that has a signal and a time."""
         for number, line in self._numbered():
             source = f"{self._path.name}:{number}"
             if not line:
@@ -80,11 +82,11 @@ class _File:
             if not payload:
                 continue
             try:
-                signal, time_ns = _head(payload)
+                signal, first_ns, time_ns = _head(payload)
             except InvalidMessage as error:
                 self._on_bad_line(f"{source}: {error}")
                 continue
-            yield time_ns, source, signal, payload
+            yield first_ns, time_ns, source, signal, payload
 
     def _numbered(self) -> Iterator[tuple[int, bytes]]:
         """Lines with their line feeds, counted from 1; b"" for one that is too long to be kept in memory."""
@@ -127,21 +129,31 @@ def read_recording(
     """
     files = [_File(path, on_bad_line) for path in paths]
     merged = heapq.merge(*(_ascending(file, order) for order, file in enumerate(files)), key=lambda entry: entry[:2])
-    for time_ns, _, source, signal, payload in merged:
+    for time_ns, _, first_ns, source, signal, payload in merged:
         bytes_read = sum(file.bytes_read for file in files)
         on_progress(bytes_read)
-        yield RecordedLine(signal=signal, payload=payload, time_ns=time_ns, source=source, bytes_read=bytes_read)
+        yield RecordedLine(
+            signal=signal, payload=payload, time_ns=time_ns, first_ns=first_ns, source=source, bytes_read=bytes_read
+        )
 
 
-def _ascending(file: _File, order: int) -> Iterator[tuple[int, int, str, Signal, bytes]]:
+def longest_stretch_ns(paths: Sequence[Path]) -> int:
+    """Most event time between the items of one line, over all lines of the files; 0 without any."""
+    return max(
+        (time_ns - first_ns for path in paths for first_ns, time_ns, _, _, _ in _File(path, lambda _: None).lines()),
+        default=0,
+    )
+
+
+def _ascending(file: _File, order: int) -> Iterator[tuple[int, int, int, str, Signal, bytes]]:
     latest_ns = 0
-    for time_ns, source, signal, payload in file.lines():
+    for first_ns, time_ns, source, signal, payload in file.lines():
         latest_ns = max(latest_ns, time_ns)
-        yield latest_ns, order, source, signal, payload
+        yield latest_ns, order, first_ns, source, signal, payload
 
 
-def _head(payload: bytes) -> tuple[Signal, int]:
-    """Signal and greatest event time of a line, found without parsing it: `decode_line` parses it once.
+def _head(payload: bytes) -> tuple[Signal, int, int]:
+    """Signal, least and greatest event time of a line, found without parsing it: `decode_line` parses it once.
 
     Inside a JSON text the quotes of a key are escaped, so what looks like a key is one.
     """
@@ -150,11 +162,12 @@ def _head(payload: bytes) -> tuple[Signal, int]:
         raise InvalidMessage(f"does not begin as JSON with one of {', '.join(_SIGNALS)}")
     signal = _SIGNALS[found[1].decode()]
     if signal is Signal.CHANGES:
-        return signal, ns_from_utc(_posted(payload).timestamp)
+        happened_ns = ns_from_utc(_posted(payload).timestamp)
+        return signal, happened_ns, happened_ns
     for form in (_TIME, _OBSERVED_TIME):
         times = [time_ns for time_ns in map(int, form.findall(payload)) if 0 < time_ns < 2**63]
         if times:
-            return signal, max(times)
+            return signal, min(times), max(times)
     raise InvalidMessage(f"{signal} without any time")
 
 

@@ -1,6 +1,7 @@
 """The investigator's handler: decides what is due, investigates, writes the section, then emits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -14,7 +15,7 @@ from libs.errors import Conflict, InvalidMessage
 from libs.observability.log import Logger
 from libs.runbooks.runbook import Runbook
 from libs.stores.incidents import IncidentQuery, IncidentStore
-from libs.stores.telemetry import TelemetryStore
+from libs.stores.telemetry import LogQuery, SpanQuery, TelemetryStore, Window
 from libs.streaming.handler import Emit, Event
 from services.investigator.further import Further
 from services.investigator.pending import Due, asked_key, due_for, is_ready, next_settle
@@ -22,6 +23,7 @@ from services.investigator.protocol import investigate
 from services.investigator.scene import FIRST_LOOK_SPANS, LATER_LOOK_SPANS, scene_of
 
 _PAGE: Final = 500
+_DATETIME_NS: Final = 1_000  # what a datetime can tell apart
 
 
 class InvestigatorHandler:
@@ -92,6 +94,18 @@ class InvestigatorHandler:
                 self._keep_further(result)
         return self._drain()
 
+    def end(self) -> Sequence[Emit]:
+        """Look at every open incident once more, as when asked, with all telemetry there is: a recording has ended."""
+        self._reconcile()
+        as_of_ns = self._telemetry.watermark_ns() + _DATETIME_NS - 1  # a datetime cuts what is below a microsecond
+        for incident in self._open_incidents():
+            moment = utc_from_ns(max(as_of_ns, ns_from_utc(incident.opened_at)))
+            self._due[incident.id] = Due(incident_id=incident.id, as_of=moment, reason="asked", asked_at=self._clock())
+        for due in sorted(self._due.values(), key=lambda entry: entry.incident_id):
+            self._investigate(due, ns_from_utc(due.as_of))
+            self._due.pop(due.incident_id, None)
+        return self._drain()
+
     def close(self) -> None:
         """Stop asking the model."""
         if self._further is not None:
@@ -106,18 +120,21 @@ class InvestigatorHandler:
         """After a start: open incidents that nobody investigated are due; what is stored is emitted once more."""
         if self._reconciled:
             return
+        for incident in self._open_incidents():
+            stored = self._stored(incident.id)
+            if stored is None:
+                self._note_incident(incident)
+            else:
+                self._outbox.append(_emit(stored))
+                self._schedule_settling(incident, stored)
+        self._reconciled = True
+
+    def _open_incidents(self) -> Iterator[IncidentChanged]:
         offset, total = 0, 1
         while offset < total:
             page = self._incidents.search(IncidentQuery(states=tuple(sorted(OPEN_STATES)), limit=_PAGE, offset=offset))
             total, offset = page.total, offset + _PAGE
-            for incident in page.incidents:
-                stored = self._stored(incident.id)
-                if stored is None:
-                    self._note_incident(incident)
-                else:
-                    self._outbox.append(_emit(stored))
-                    self._schedule_settling(incident, stored)
-        self._reconciled = True
+            yield from page.incidents
 
     def _note_incident(self, incident: IncidentChanged) -> None:
         if incident.state not in OPEN_STATES:
@@ -182,6 +199,9 @@ class InvestigatorHandler:
         if due.reason == "settled" and _being_fixed(document):
             return  # what telemetry shows now is the fix at work
         section = self._incidents.section(due.incident_id, Section.INVESTIGATION)
+        if due.reason == "settled" and section is not None and not self._heard_between(section[0].as_of, due.as_of):
+            self._schedule_settling(document.incident, replace(section[0], as_of=due.as_of))
+            return
         revision = section[0].revision + 1 if section is not None else 1
         scene = scene_of(
             document.incident,
@@ -216,6 +236,18 @@ class InvestigatorHandler:
         if self._further is None or not due.with_model:
             return False
         return due.reason != "grown" or not self._further.is_asking(due.incident_id)
+
+    def _heard_between(self, after: datetime, until: datetime) -> bool:
+        """Whether any telemetry tells of the time between two looks: without it the second finds what the first found.
+
+        Metrics that come once a minute have nothing new for the look 30 s after opening: a third of all looks.
+        """
+        window = Window(start_ns=ns_from_utc(after) + 1, end_ns=ns_from_utc(until) + 1)
+        return bool(
+            self._telemetry.spans(SpanQuery(window=window, limit=1))
+            or self._telemetry.series(window, limit=1)
+            or self._telemetry.logs(LogQuery(window=window, limit=1))
+        )
 
     def _keep(self, completed: InvestigationCompleted, expected_version: int) -> bool:
         """Write the section, then queue the emit; False when somebody else was faster."""

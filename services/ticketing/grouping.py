@@ -19,6 +19,11 @@ ECHO_S: Final = 5.0
 # A signal that returns within this time after it closed never recovered; an episode closes after 15 s of quiet, and
 # a flapping cause (a restart that helps for some seconds) comes back within about as long again.
 RECURRENCE_S: Final = 30.0
+# The same for telemetry that comes at intervals: an episode closes after two or three normal points, so three.
+_RECURRENCE_WINDOWS: Final = 3.0
+# When a deviation began is read off the interval it was seen in. Two that began at one moment are found up to one
+# interval apart, and a scrape's jitter more, so nearness in time is never judged finer than two intervals.
+_CORRELATION_WINDOWS: Final = 2.0
 
 
 def incident_for(
@@ -56,7 +61,8 @@ def is_recurrence(anomaly: AnomalyDetected, incident: IncidentChanged) -> bool:
             anomaly.signal,
         ):
             continue
-        if known.started_at <= anomaly.started_at and _seconds(closed, anomaly.started_at) < RECURRENCE_S:
+        patience_s = max(RECURRENCE_S, _RECURRENCE_WINDOWS * known.window_s)
+        if known.started_at <= anomaly.started_at and _seconds(closed, anomaly.started_at) < patience_s:
             return True
     return False
 
@@ -65,16 +71,22 @@ def near_in_time(anomaly: AnomalyDetected, incident: IncidentChanged, correlatio
     """Whether the incident was alive when the anomaly started, and its deviations started close enough to it."""
     known = counting(incident.anomalies)
     starts = [one.started_at for one in known]
-    if not starts or _seconds(max(starts), anomaly.started_at) > correlation_s:
+    reach_s = reach((anomaly, *known), correlation_s)
+    if not starts or _seconds(max(starts), anomaly.started_at) > reach_s:
         return False
-    if _seconds(anomaly.started_at, min(starts)) > correlation_s:
+    if _seconds(anomaly.started_at, min(starts)) > reach_s:
         return False
     return any(_alive_at(one, anomaly.started_at) for one in known)
 
 
+def reach(anomalies: Iterable[AnomalyDetected], correlation_s: float) -> float:
+    """Longest time in seconds between starts of deviations of one incident, as finely as their windows can tell."""
+    return max(correlation_s, _CORRELATION_WINDOWS * max((one.window_s for one in anomalies), default=0.0))
+
+
 def _alive_at(known: AnomalyDetected, moment: datetime) -> bool:
     closed = closed_at(known)
-    return closed is None or _seconds(closed, moment) < ECHO_S
+    return closed is None or _seconds(closed, moment) < max(ECHO_S, known.window_s)
 
 
 def near_in_graph(
@@ -114,8 +126,7 @@ def deviating_in(anomalies: Iterable[AnomalyDetected], moment: datetime, correla
     span = timedelta(seconds=correlation_s)
     found: set[str] = set()
     for anomaly in anomalies:
-        closed = closed_at(anomaly)
-        if abs(anomaly.started_at - moment) <= span and (closed is None or _seconds(closed, moment) < ECHO_S):
+        if abs(anomaly.started_at - moment) <= span and _alive_at(anomaly, moment):
             found |= _ends(anomaly)
     return frozenset(found)
 

@@ -15,7 +15,7 @@ from libs.stores.telemetry import TelemetryReader
 from services.ticketing.deviation import deviating_services
 from services.ticketing.facts import Fact, Remediated, Told, acted_on
 from services.ticketing.graph import CallGraph, call_graph
-from services.ticketing.grouping import deviating_in, undecided
+from services.ticketing.grouping import deviating_in, reach, undecided
 from services.ticketing.ledger import Ledger
 from services.ticketing.ticket import State, Surroundings, incident_id
 
@@ -70,7 +70,7 @@ class Lookup:
             return self.around()
         known = [one for core in cores for one in core.anomalies]
         known += [one for one in batch if isinstance(one, AnomalyDetected)]
-        told = deviating_in(known, fact.started_at, self._correlation_s)
+        told = deviating_in(known, fact.started_at, reach((fact,), self._correlation_s))
         seen = deviating_services(self._telemetry, wanted - told, started_at=fact.started_at, until=fact.detected_at)
         return self.around(told | seen)
 

@@ -6,10 +6,12 @@ Where rca_quality.py hands the ranker the alert, here Paramedic has to notice by
 
 import argparse
 import dataclasses
+import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from libs.contracts.columns import pack_float64, pack_int32, pack_int64, unpack_float64, unpack_int32, unpack_int64
-from libs.contracts.document import IncidentDocument
+from libs.contracts.incident import OPEN_STATES
 from libs.contracts.telemetry import MetricBatch
 from libs.service.settings import Settings
 from paramedic.replay import replay
 from services.intake.recording import to_line
-from tests.bench.rca_cases import RcaCase, nezha, petshop
+from tests.bench.rca_cases import RcaCase, nezha, ns, petshop
 
 DEFAULT_DATA = Path(__file__).resolve().parents[3] / "shared" / "bench"
 console = Console()
@@ -39,6 +41,18 @@ def write_recording(case: RcaCase, path: Path) -> None:
     timed.extend((int(unpack_int64(logs.timestamps, "timestamps").max()), to_line(logs)) for logs in case.logs)
     timed.sort(key=lambda entry: entry[0])
     path.write_text("".join(line + "\n" for _, line in timed))
+
+
+def since(batch: MetricBatch, least_ns: int) -> MetricBatch:
+    """The points of a batch from a moment on."""
+    times = unpack_int64(batch.timestamps, "timestamps")
+    kept = times >= least_ns
+    return dataclasses.replace(
+        batch,
+        series_index=pack_int32(unpack_int32(batch.series_index, "series_index")[kept]),
+        timestamps=pack_int64(times[kept]),
+        values=pack_float64(unpack_float64(batch.values, "values")[kept]),
+    )
 
 
 def by_time(batch: MetricBatch) -> Iterator[tuple[int, MetricBatch]]:
@@ -58,58 +72,125 @@ def by_time(batch: MetricBatch) -> Iterator[tuple[int, MetricBatch]]:
         )
 
 
-def rank_of(label: str, documents: tuple[IncidentDocument, ...], case: RcaCase) -> int | None:
-    """Worst place of the label in the hypotheses of the first ticket opened after the onset; None when absent."""
-    for document in documents:
-        if document.incident.opened_at < case.started_at or document.investigation is None:
-            continue
-        ranked: list[str] = []
-        for hypothesis in document.investigation.hypotheses:
-            if hypothesis.service not in ranked:
-                ranked.append(hypothesis.service)
-        return ranked.index(label) + 1 if label in ranked else None
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a replay made of one labelled failure.
+
+    Attributes:
+        name: The case.
+        label: The faulty component.
+        opened_after_s: From the onset to the first ticket after it, seconds; None without one.
+        services: Services on that ticket.
+        rank: Place of the label among the services of its hypotheses; None when absent.
+        first: Service and kind of the first hypothesis.
+        confidence: Its confidence.
+        tickets: Tickets opened after the onset.
+        early: Tickets opened before it.
+        early_open: Of these, still open at the end.
+        cpu_s: Processor time of the replay, seconds.
+        wall_s: Wall time of the replay, seconds.
+    """
+
+    name: str
+    label: str
+    opened_after_s: float | None
+    services: tuple[str, ...]
+    rank: int | None
+    first: str
+    confidence: float
+    tickets: int
+    early: int
+    early_open: int
+    cpu_s: float
+    wall_s: float
 
 
-def judge(name: str, cases: Iterator[RcaCase], limit: int, verbose: bool) -> tuple[str, ...]:
-    """One row of the table: cases, with a ticket, early tickets, AC@1, AC@3, AC@5, seconds."""
-    began_s = time.monotonic()
-    ranks: list[int | None] = []
-    ticketed = early = 0
-    for case in cases:
-        if len(ranks) >= limit:
-            break
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "case.jsonl"
-            write_recording(case, path)
-            documents = replay([path], Settings(data_dir=Path(folder))).documents
-        late = [d for d in documents if d.incident.opened_at >= case.started_at]
-        ticketed += bool(late)
-        early += len(documents) - len(late)
-        ranks.append(rank_of(case.label, documents, case))
-        if verbose:
-            tickets = f"{len(late)} tickets, {len(documents) - len(late)} early"
-            console.print(f"{name} {case.name}: label {case.label} rank {ranks[-1]}, {tickets}")
-    share = [f"{sum(1 for r in ranks if r is not None and r <= k) / len(ranks):.3f}" for k in (1, 3, 5)]
-    return (name, str(len(ranks)), str(ticketed), str(early), *share, f"{time.monotonic() - began_s:.0f}")
+def outcome_of(case: RcaCase) -> Outcome:
+    """Write a case as a recording, replay it, and look at the first ticket opened after the onset."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case.jsonl"
+        write_recording(case, path)
+        began_s, cpu_began_s = time.monotonic(), time.process_time()
+        documents = replay([path], Settings(data_dir=Path(folder))).documents
+        wall_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
+    late = [document for document in documents if document.incident.opened_at >= case.started_at]
+    early = [document for document in documents if document.incident.opened_at < case.started_at]
+    judged = late[0] if late else None
+    hypotheses = judged.investigation.hypotheses if judged and judged.investigation else ()
+    ranked = list(dict.fromkeys(hypothesis.service for hypothesis in hypotheses))
+    return Outcome(
+        name=case.name,
+        label=case.label,
+        opened_after_s=(judged.incident.opened_at - case.started_at).total_seconds() if judged else None,
+        services=judged.incident.services if judged else (),
+        rank=ranked.index(case.label) + 1 if case.label in ranked else None,
+        first=f"{hypotheses[0].service}: {hypotheses[0].kind}" if hypotheses else "",
+        confidence=hypotheses[0].confidence if hypotheses else 0.0,
+        tickets=len(late),
+        early=len(early),
+        early_open=sum(document.incident.state in OPEN_STATES for document in early),
+        cpu_s=cpu_s,
+        wall_s=wall_s,
+    )
+
+
+def told(outcome: Outcome) -> str:
+    """One line about a case."""
+    opened = f"ticket after {outcome.opened_after_s:.0f} s" if outcome.opened_after_s is not None else "no ticket"
+    return "; ".join(
+        (
+            f"{outcome.name}: label {outcome.label}",
+            f"{opened} on [{', '.join(outcome.services)}]",
+            f"rank {outcome.rank}, first {outcome.first or 'none'} ({outcome.confidence:.2f})",
+            f"{outcome.tickets} tickets, {outcome.early} early of which {outcome.early_open} open",
+            f"{outcome.cpu_s:.1f} s cpu, {outcome.wall_s:.1f} s wall",
+        )
+    )
+
+
+def summary(name: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """One row of the table."""
+    ticketed = [outcome for outcome in outcomes if outcome.opened_after_s is not None]
+    waits = [outcome.opened_after_s for outcome in ticketed if outcome.opened_after_s is not None]
+    count = max(1, len(outcomes))
+    share = [f"{sum(1 for o in outcomes if o.rank is not None and o.rank <= k) / count:.3f}" for k in (1, 3, 5)]
+    return (
+        name,
+        str(len(outcomes)),
+        str(len(ticketed)),
+        f"{np.median(waits):.0f}" if waits else "-",
+        f"{sum(outcome.tickets for outcome in ticketed) / max(1, len(ticketed)):.1f}",
+        f"{sum(outcome.early for outcome in outcomes) / count:.1f}",
+        *share,
+        f"{np.median([outcome.cpu_s for outcome in outcomes]):.1f}" if outcomes else "-",
+        f"{max((outcome.wall_s for outcome in outcomes), default=0.0):.1f}",
+    )
 
 
 def main() -> None:
-    """Print the table."""
+    """Print a line per case and a table of the sets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("PARAMEDIC_BENCH_DATA", DEFAULT_DATA)))
-    parser.add_argument("--limit", type=int, default=10_000, help="Most cases per set")
+    parser.add_argument("--every", type=int, default=1, help="Play every n-th case of a set only")
+    parser.add_argument("--normal-hours", type=float, default=24.0 * 7, help="Most normal operation before the onset")
     parser.add_argument("--set", choices=["petshop", "trainticket", "onlineboutique"], action="append")
-    parser.add_argument("--verbose", action="store_true")
-    told = parser.parse_args()
-    root = told.data / "rca"
+    options = parser.parse_args()
+    root = options.data / "rca"
     if not root.is_dir():
         console.print(f"no labelled data in {root}: set PARAMEDIC_BENCH_DATA or --data")
         return
-    table = Table("set", "cases", "with a ticket", "early tickets", "AC@1", "AC@3", "AC@5", "seconds")
-    for name in told.set or ["petshop", "trainticket", "onlineboutique"]:
+    table = Table(
+        "set", "cases", "with a ticket", "median s to it", "tickets a case", "early a case", "AC@1", "AC@3", "AC@5",
+        "median cpu s", "worst wall s",
+    )  # fmt: skip
+    for name in options.set or ["petshop", "trainticket", "onlineboutique"]:
         cases = petshop(root) if name == "petshop" else nezha(root, name)
-        table.add_row(*judge(name, cases, told.limit, told.verbose))
+        outcomes = []
+        for case in itertools.islice(cases, 0, None, options.every):
+            since_ns = ns(case.started_at) - int(options.normal_hours * 3600e9)
+            outcomes.append(outcome_of(dataclasses.replace(case, metrics=[since(b, since_ns) for b in case.metrics])))
+            console.print(f"{name} {told(outcomes[-1])}", soft_wrap=True, markup=False)
+        table.add_row(*summary(name, outcomes))
     console.print(table)
 
 

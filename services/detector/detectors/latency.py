@@ -231,6 +231,8 @@ def _finding(state: LatencyState, seen: RequestWindow, level: Level, p: float) -
     if level >= Level.SUSPICIOUS and unit == "s" and seen.latency - middle < _LEAST_INCREASE_S:
         level = Level.LINGERING
     severity = _severity(factor, seen.latency if unit == "s" else 0.0)
+    if seen.names.beside_own:
+        severity = Severity.LOW  # who waits for slow calls is slow too: that opens the ticket, and this says why
     contributions = [Contribution(feature=statistic, value=seen.latency, share=0.5)]
     if seen.histogram is not None:
         slow, _ = slow_requests(state, seen.histogram)

@@ -72,3 +72,24 @@ def test_a_tick_reaches_every_service() -> None:
     echo, sink = Echo(), Sink()
     Pipeline({"echo": echo, "sink": sink}).tick(NOON)
     assert echo.ticks == sink.ticks == [NOON]
+
+
+class Waiting(Echo):
+    """Keeps what it says until nothing more comes."""
+
+    def handle(self, events: Sequence[Event]) -> Sequence[Emit]:
+        self.seen += events
+        return ()
+
+    def end(self) -> Sequence[Emit]:
+        return [Emit(topic="commands", key="x", record=command(str(event.offset))) for event in self.seen]
+
+
+def test_at_the_end_what_a_service_waited_with_reaches_the_others() -> None:
+    waiting, sink = Waiting(), Sink()
+    pipeline = Pipeline({"waiting": waiting, "sink": sink})
+    pipeline.push([change(1)])
+    assert sink.seen == []
+    pipeline.end(NOON)
+    assert [event.topic for event in sink.seen] == ["commands"]
+    assert NOON in sink.ticks

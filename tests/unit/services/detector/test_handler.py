@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
+from libs.contracts.anomaly import AnomalyDetected, Signal
 from libs.contracts.batch_rows import SpanIn
 from libs.contracts.batches import MetricBatchBuilder, SpanBatchBuilder
 from libs.contracts.codec import ns_from_utc
@@ -199,6 +200,56 @@ def test_a_recording_with_a_gap_of_months_goes_on_after_it() -> None:
     emits = one_by_one(handler, after)
     assert {emit.record.detector for emit in emits} >= {"error_ratio"}  # type: ignore[union-attr]  # anomalies
     assert min(emit.record.started_at for emit in emits) > BEGIN + timedelta(seconds=later)  # type: ignore[union-attr]
+
+
+def anomalies(emits: Sequence[Emit]) -> list[AnomalyDetected]:
+    return [emit.record for emit in emits if isinstance(emit.record, AnomalyDetected)]
+
+
+def test_the_end_of_a_recording_judges_complete_windows_without_waiting_for_late_data() -> None:
+    handler = new_handler(window_s=5.0, lateness_s=60.0)
+    waiting = one_by_one(handler, failing_run(seconds=101, since=80))
+    assert anomalies(waiting) == []  # the windows since second 40 wait for late spans
+    assert {found.signal for found in anomalies(handler.end())} == {Signal.ERRORS}
+
+
+def test_the_end_of_a_recording_is_no_fall_of_traffic() -> None:
+    handler = new_handler(window_s=5.0)
+    steady = [event(spans(second, 50), second) for second in range(300)]
+    last = event(spans(300, 1), 300)  # a recording that stops in the middle of a window
+    assert anomalies([*one_by_one(handler, [*steady, last]), *handler.end(), *handler.tick(BEGIN)]) == []
+
+
+def test_after_the_end_nothing_is_left_to_judge() -> None:
+    handler = new_handler(window_s=5.0, lateness_s=60.0)
+    one_by_one(handler, failing_run(seconds=101, since=80))
+    assert handler.end()
+    assert handler.end() == []
+
+
+def test_a_gap_in_everybodys_telemetry_is_no_fall_of_traffic() -> None:
+    handler = new_handler(window_s=5.0)
+    before = [spans(second, 20, service=service) for second in range(122) for service in ("cart", "search")]
+    after = [spans(second, 20, service=service) for second in range(241, 300) for service in ("cart", "search")]
+    events = [event(batch, offset) for offset, batch in enumerate([*before, *after])]
+    assert anomalies([*one_by_one(handler, events), *handler.end()]) == []
+
+
+def test_a_service_that_falls_silent_while_its_neighbour_speaks_is_noticed() -> None:
+    handler = new_handler(window_s=5.0)
+    batches = [spans(second, 20) for second in range(122)]
+    batches += [spans(second, 20, service="search") for second in range(300)]
+    batches.sort(key=lambda batch: batch.observed_at)
+    found = anomalies(one_by_one(handler, [event(batch, offset) for offset, batch in enumerate(batches)]))
+    assert (Signal.TRAFFIC, "cart") in {(one.signal, one.service) for one in found}
+
+
+def test_a_fault_after_a_gap_is_found() -> None:
+    handler = new_handler(window_s=5.0)
+    before = [spans(second, 20) for second in range(120)]
+    after = [spans(second, 20, failed=10) for second in range(240, 300)]
+    found = anomalies(one_by_one(handler, [event(batch, offset) for offset, batch in enumerate([*before, *after])]))
+    assert {one.signal for one in found} == {Signal.ERRORS}
 
 
 def test_late_spans_are_counted_and_change_nothing() -> None:

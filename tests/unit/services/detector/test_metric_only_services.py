@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from libs.contracts.anomaly import AnomalyDetected, Severity, Signal
-from libs.contracts.batches import MetricBatchBuilder
+from libs.contracts.batch_rows import SpanIn
+from libs.contracts.batches import MetricBatchBuilder, SpanBatchBuilder
 from libs.contracts.codec import ns_from_utc
 from libs.contracts.telemetry import MetricBatch
-from libs.contracts.topics import TELEMETRY_METRICS
+from libs.contracts.topics import TELEMETRY_METRICS, TELEMETRY_SPANS
 from libs.streaming.handler import Event
 from tests.unit.services.detector.new_handler import new_handler
 from tests.unit.services.detector.simulated_shop import BEGIN
@@ -93,3 +94,73 @@ def test_five_normal_rows_months_later_open_nothing(seed: int) -> None:
 def test_minutes_without_history_open_nothing() -> None:
     rows: list[Row] = [(400.0, 100.0, 0.2), (400.0, 100.0, 2.0), (400.0, 100.0, 2.0), (900.0, 100.0, 2.0)]
     assert judge(spaced(rows, 60.0)) == []
+
+
+def played_with_spans(
+    rows: Sequence[tuple[float, Row]], spans_from_s: float, spans_to_s: float
+) -> list[AnomalyDetected]:
+    """Metrics as given, and a span a second over a stretch of time."""
+    events = [
+        (second, Event(topic=TELEMETRY_METRICS, partition=0, offset=n, key="petsite", record=batch(second, row)))
+        for n, (second, row) in enumerate(rows)
+    ]
+    for number in range(int(spans_to_s - spans_from_s)):
+        second = spans_from_s + number
+        builder = SpanBatchBuilder("petsite", {}, BEGIN + timedelta(seconds=second + 1))
+        identity = (number + 1).to_bytes(8)
+        at_ns = ns_from_utc(BEGIN) + int(second * NS)
+        builder.add(
+            SpanIn(trace_id=bytes(8) + identity, span_id=identity, start=at_ns, duration=NS // 5, kind=2, name="GET")
+        )
+        [record] = builder.build()
+        events.append((second, Event(topic=TELEMETRY_SPANS, partition=0, offset=number, key="petsite", record=record)))
+    handler, found = new_handler(), []
+    for _, one in sorted(events, key=lambda event: event[0]):
+        found += [e.record for e in handler.handle([one])]
+    return [a for a in found if isinstance(a, AnomalyDetected) and a.severity is not Severity.LOW]
+
+
+def test_a_sample_of_spans_does_not_silence_metrics_that_know_more_of_normal_operation() -> None:
+    slow = [(400.0, 100.0, 2.0)] * 5
+    rows = spaced(normal(120, seed=3), 60.0) + spaced(slow, 60.0, begin_s=7200.0)
+    found = played_with_spans(rows, spans_from_s=7100.0, spans_to_s=7400.0)
+    assert {(a.signal, a.metric) for a in found} == {(Signal.LATENCY, "latency")}
+
+
+def test_metrics_of_requests_that_are_seen_as_spans_from_the_beginning_say_nothing_twice() -> None:
+    slow = [(400.0, 100.0, 2.0)] * 5
+    rows = spaced(normal(20, seed=3), 60.0) + spaced(slow, 60.0, begin_s=1200.0)
+    assert played_with_spans(rows, spans_from_s=0.0, spans_to_s=1500.0) == []
+
+
+def two_latencies(server_s: float | None, client_s: float, second: float) -> MetricBatch:
+    builder = MetricBatchBuilder("orders", {}, BEGIN + timedelta(seconds=second + 1))
+    at_ns = ns_from_utc(BEGIN) + int(second * NS)
+    if server_s is not None:
+        builder.add(("server_latency_p99", "value", "s", ()), at_ns, server_s)
+    builder.add(("client_latency_p99", "value", "s", ()), at_ns, client_s)
+    return builder.build()[0]
+
+
+@pytest.mark.parametrize(("server_s", "opens"), [(0.2, False), (2.0, True)])
+def test_slow_calls_are_context_until_the_service_itself_is_slow(server_s: float, opens: bool) -> None:
+    handler, found = new_handler(), []
+    for number in range(60):
+        batch_now = (
+            two_latencies(0.2, 0.1, number * 60.0) if number < 55 else two_latencies(server_s, 3.0, number * 60.0)
+        )
+        one = Event(topic=TELEMETRY_METRICS, partition=0, offset=number, key="orders", record=batch_now)
+        found += [e.record for e in handler.handle([one]) if isinstance(e.record, AnomalyDetected)]
+    told = {a.metric: a.severity for a in found if a.detector == "latency"}
+    assert told["client_latency_p99"] is Severity.LOW
+    assert ("server_latency_p99" in told and told["server_latency_p99"] is not Severity.LOW) == opens
+
+
+def test_slow_calls_never_take_the_place_of_the_latency_of_a_minute_without_requests() -> None:
+    handler, found = new_handler(), []
+    for number in range(60):
+        served, calls = (0.2, 0.1) if number < 55 else (None, 3.0)
+        record = two_latencies(served, calls, number * 60.0)
+        one = Event(topic=TELEMETRY_METRICS, partition=0, offset=number, key="orders", record=record)
+        found += [e.record for e in handler.handle([one]) if isinstance(e.record, AnomalyDetected)]
+    assert {a.severity for a in found if a.detector == "latency"} <= {Severity.LOW}

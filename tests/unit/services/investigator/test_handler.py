@@ -155,6 +155,51 @@ def test_an_incident_that_stays_open_is_looked_at_again_when_slow_metrics_have_c
     assert results(service.tick(BEGAN)) == []
 
 
+def test_a_later_look_waits_for_something_new_to_look_at(platform: Platform, clock: Clock) -> None:
+    record_shop(platform, now_s=(TICKET.updated_at - BEGAN).total_seconds() - 5.0)
+    opened(platform)
+    service = core(platform)
+    service.handle([event(TICKET)])
+    clock.now += timedelta(seconds=3)
+    [first] = results(service.tick(clock.now))
+    late = MetricBatchBuilder("late", {}, BEGAN)
+    late.add(("m", "value", "", ()), ns_from_utc(TICKET.opened_at + timedelta(seconds=60)), 1.0)
+    platform.telemetry.write(metrics=late.build())
+    assert results(service.tick(BEGAN)) == []  # the look after 30 s would see what the first one saw
+    later = MetricBatchBuilder("late", {}, BEGAN)
+    later.add(("m", "value", "", ()), ns_from_utc(TICKET.opened_at + timedelta(seconds=121)), 1.0)
+    platform.telemetry.write(metrics=later.build())
+    [second] = results(service.tick(BEGAN))
+    assert second.revision == first.revision + 1
+    assert second.as_of == TICKET.opened_at + timedelta(seconds=120)
+
+
+def test_the_end_of_a_recording_has_every_open_incident_looked_at_with_all_its_telemetry(platform: Platform) -> None:
+    record_shop(platform, now_s=70.0)
+    opened(platform)
+    service = core(platform)
+    service.handle([event(TICKET)])
+    [found] = results(service.end())
+    assert found.revision == 2
+    assert 0 <= ns_from_utc(found.as_of) - platform.telemetry.watermark_ns() < 1_000
+
+
+def test_the_end_of_a_recording_waits_for_no_telemetry(platform: Platform) -> None:
+    record_shop(platform, now_s=5.0)
+    opened(platform)
+    service = core(platform)
+    assert results(service.handle([event(TICKET)])) == []
+    assert len(results(service.end())) == 1
+    assert results(service.tick(BEGAN)) == []
+
+
+def test_the_end_of_a_recording_leaves_resolved_incidents_alone(platform: Platform) -> None:
+    record_shop(platform, now_s=70.0)
+    resolved = replace(TICKET, state=IncidentState.RESOLVED, change=IncidentChange.RESOLVED)
+    opened(platform, resolved)
+    assert results(core(platform).end()) == []
+
+
 def test_a_resolved_incident_is_left_alone(platform: Platform) -> None:
     record_shop(platform, now_s=70.0)
     resolved = replace(TICKET, state=IncidentState.RESOLVED, change=IncidentChange.RESOLVED)

@@ -96,6 +96,24 @@ def test_the_same_signal_back_within_thirty_seconds_is_a_recurrence(anomaly: Mak
     assert len(grouped([first, anomaly("catalog", 229, signal=Signal.ERRORS)], around).incidents) == 2
 
 
+def test_starts_read_off_five_minute_metrics_are_near_within_two_intervals(
+    anomaly: MakeAnomaly, around: Surroundings
+) -> None:
+    def coarse(service: str, at_s: float, **more: object) -> AnomalyDetected:
+        return replace(anomaly(service, at_s, **more), window_s=300.0)
+
+    assert len(grouped([coarse("catalog", 0), coarse("gateway", 310)], around).incidents) == 1
+    assert len(grouped([coarse("catalog", 0), coarse("gateway", 601)], around).incidents) == 2
+    assert len(grouped([coarse("catalog", 0), coarse("payments", 310)], around).incidents) == 2
+    assert len(grouped([coarse("catalog", 0, closed_s=300), coarse("gateway", 310)], around).incidents) == 1
+
+
+def test_a_signal_of_minutes_recurs_within_three_of_its_windows(anomaly: MakeAnomaly, around: Surroundings) -> None:
+    first = replace(anomaly("catalog", 0, closed_s=600), window_s=60.0)
+    assert len(grouped([first, replace(anomaly("catalog", 779), window_s=60.0)], around).incidents) == 1
+    assert len(grouped([first, replace(anomaly("catalog", 781), window_s=60.0)], around).incidents) == 2
+
+
 def test_an_anomaly_between_two_incidents_joins_the_older(anomaly: MakeAnomaly, around: Surroundings) -> None:
     state = grouped([anomaly("payments", 0), anomaly("gateway", 5)], around)
     state = grouped([anomaly("checkout", 10)], around, state)
