@@ -89,6 +89,7 @@ def demo_environment(base: Settings) -> dict[str, str]:
         "PARAMEDIC_HOLD_S": "5",
         "PARAMEDIC_VERIFY_S": "90",
         "PARAMEDIC_CORRELATION_S": "30",
+        "PARAMEDIC_LATENESS_S": "3",  # the shop hands telemetry in every second: 30 s less to wait in five faults
         "PARAMEDIC_INTAKE_PORT": str(free_port(base.intake_host, base.intake_port)),
         "PARAMEDIC_API_PORT": str(free_port(base.api_host, base.api_port)),
         "PARAMEDIC_CONSOLE_PORT": str(free_port(base.console_host, base.console_port)),
