@@ -227,4 +227,4 @@ def test_a_damaged_snapshot_is_left_aside_with_a_warning(
     assert worker.stop() == 0, worker.log()
     lines = [json.loads(line) for line in worker.log().splitlines()]
     assert sum(line["message"] == "snapshot left aside" for line in lines) == 4
-    assert {line["message"] for line in lines} == {"started", "snapshot left aside", "stopped"}
+    assert {line["message"] for line in lines} == {"started", "kernels ready", "snapshot left aside", "stopped"}
