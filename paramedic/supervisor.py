@@ -18,7 +18,7 @@ from libs.service.settings import Settings
 
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_LAST_S: Final = 10.0
-READY_S: Final = 240.0  # the detector compiles on its first start: 20 s of one core, more on a busy machine
+READY_S: Final = 240.0  # the detector compiles on its first start: 20 to 40 s of one core, more on a busy machine
 CONFIGURATION_EXIT: Final = 2  # run_service's exit code for a wrong setting: a restart cannot help
 SERVICES: Final = (
     "intake",

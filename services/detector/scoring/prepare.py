@@ -1,6 +1,6 @@
 """Compile the kernels before the first point arrives, so that no telemetry waits for a compiler.
 
-On a new machine, or after a change of these sources, this takes about 20 s of one core, later about a second (loading
+On a new machine, or after a change of these sources, this takes 20 to 40 s of one core, later about a second (loading
 the cached machine code). Left to the first message it held back every anomaly for minutes on a busy machine.
 """
 
