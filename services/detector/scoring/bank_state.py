@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from services.detector.scoring.forest import CUTS, LEAVES, TREES
+from services.detector.scoring.forest import TREES
+from services.detector.scoring.forest_walk import CUTS, LEAVES
 from services.detector.scoring.local_variance import WINDOW_POINTS
 from services.detector.scoring.running import WINDOW_PEAKS
 from services.detector.scoring.seasonal import BINS, PROFILES, VALUES

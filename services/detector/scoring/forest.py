@@ -1,7 +1,7 @@
 """Isolation forest: how few random cuts set a row apart from the rest; 1 is anomalous, 0 is ordinary.
 
 Trees lie in perfect-heap arrays (children of node i are 2i + 1 and 2i + 2) and are all of one depth, so a row costs
-`trees` short walks without a Python object and without a branch that depends on it, at any batch size;
+`trees` short walks without a Python object and without a branch that depends on it (forest_walk.py);
 scikit-learn takes 5 ms for one row. A leaf above the bottom goes on as cuts that send every row left.
 
 Source: Liu, Ting and Zhou, "Isolation Forest", ICDM 2008. scikit-learn's IsolationForest is the reference:
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from libs.errors import ConfigurationError
 from services.detector.scoring.compiled import entry_kernel, kernel, source_fingerprint
+from services.detector.scoring.forest_walk import CUTS, LEAVES, MAX_DEPTH, path_lengths
 from services.detector.scoring.random_bits import UInt64Array, next_below, next_uniform
 
 FloatArray = npt.NDArray[np.float64]
@@ -25,9 +26,6 @@ Int8Array = npt.NDArray[np.int8]
 Int64Array = npt.NDArray[np.int64]
 
 SAMPLE_ROWS: Final = 256  # Liu et al. find no gain beyond 256 rows a tree
-MAX_DEPTH: Final = 8  # ceil(log2(256)): the average depth of an unsuccessful search
-CUTS: Final = 2**MAX_DEPTH - 1
-LEAVES: Final = 2**MAX_DEPTH
 _NODES: Final = CUTS + LEAVES
 TREES: Final = 100
 _LEAF: Final = -1
@@ -144,17 +142,19 @@ def fit_forest(
 
 
 @kernel
-def score_row(
-    row: Float32Array, feature: Int8Array, threshold: Float32Array, path: FloatArray, normaliser: float
-) -> float:
-    """Score one row in [0, 1]; 1 is anomalous (ICDM 2008, equation 2)."""
-    total = 0.0
-    for tree in range(feature.shape[0]):
-        node = 0
-        for _ in range(MAX_DEPTH):
-            node = 2 * node + 2 - (row[feature[tree, node]] <= threshold[tree, node])
-        total += path[tree, node - CUTS]
-    return float(2.0 ** (-total / (feature.shape[0] * normaliser)))
+def score_rows_of(
+    rows: Float32Array,
+    chosen: Int64Array,
+    feature: Int8Array,
+    threshold: Float32Array,
+    path: FloatArray,
+    normaliser: float,
+    scores: FloatArray,
+) -> None:
+    """Write the scores in [0, 1] of chosen rows; 1 is anomalous (ICDM 2008, equation 2). Shapes: see `path_lengths`."""
+    path_lengths(rows, chosen, feature, threshold, path, scores)
+    for k in range(chosen.shape[0]):
+        scores[k] = 2.0 ** (-scores[k] / (feature.shape[0] * normaliser))
 
 
 def _entry_kernels(fingerprint: int) -> tuple[Callable[..., float], Callable[..., FloatArray]]:
@@ -171,8 +171,7 @@ def _entry_kernels(fingerprint: int) -> tuple[Callable[..., float], Callable[...
     ) -> FloatArray:
         assert fingerprint >= 0
         scores = np.empty(rows.shape[0], np.float64)
-        for i in range(rows.shape[0]):
-            scores[i] = score_row(rows[i], feature, threshold, path, normaliser)
+        score_rows_of(rows, np.arange(rows.shape[0]), feature, threshold, path, normaliser, scores)
         return scores
 
     return cast("tuple[Callable[..., float], Callable[..., FloatArray]]", (fit, score))

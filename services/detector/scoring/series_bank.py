@@ -11,7 +11,8 @@ import numpy.typing as npt
 from libs.errors import ConfigurationError
 from services.detector.scoring import bank_state as at
 from services.detector.scoring.config import FEATURE_NAMES, ScoringConfig
-from services.detector.scoring.row_kernel import RowInput, RowOutput, score_rows
+from services.detector.scoring.row_columns import RowInput, RowOutput
+from services.detector.scoring.row_kernel import score_rows
 
 FloatArray = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
