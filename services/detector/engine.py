@@ -112,7 +112,12 @@ class Engine:
         emitted: list[AnomalyDetected] = []
         if subject.episodes or (findings and any(finding.level >= Level.SUSPICIOUS for finding in findings)):
             emitted = self._take(detector, subject, findings, seen, peer)
-        self._learn(detector, subject, seen)
+        if subject.episodes:
+            self._learn_when_thawed(detector, subject, seen)
+        else:
+            subject.frozen_ns = 0
+            detector.learn(subject.state, seen)
+            subject.learned += 1
         detector.note(subject.state, seen)
         if end_ns > subject.last_ns:
             subject.last_ns = end_ns
@@ -167,12 +172,7 @@ class Engine:
                 del self._active[subject.service]
         _change(self._troubled, subject.service, _troubles(after) - _troubles(before))
 
-    def _learn(self, detector: Detector[Any, Any], subject: Subject, seen: Observation) -> None:
-        if not subject.episodes:
-            subject.frozen_ns = 0
-            detector.learn(subject.state, seen)
-            subject.learned += 1
-            return
+    def _learn_when_thawed(self, detector: Detector[Any, Any], subject: Subject, seen: Observation) -> None:
         if not subject.frozen_ns:
             subject.frozen_ns = seen.start_ns
         if seen.end_ns - subject.frozen_ns > FREEZE_NS:

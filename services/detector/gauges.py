@@ -38,9 +38,9 @@ class Series:
         return f"{self.metric}{' ' + '/'.join(named) if named else ''} of {instance or self.service}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: one is made per point, and frozen ones take 3 times as long
 class GaugePoint:
-    """One point of a series that stands for something that can be used up.
+    """One point of a series that stands for something that can be used up. Nobody changes one.
 
     Attributes:
         series: Which series.

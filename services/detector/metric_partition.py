@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from libs.contracts.anomaly import AnomalyDetected
+from libs.contracts.anomaly import AnomalyDetected, Signal
 from libs.contracts.codec import ns_from_utc
 from libs.contracts.columns import (
     FloatArray,
@@ -90,6 +90,7 @@ class MetricPartition:
         self._scores = of_feed(detectors, Feed.SCORES)
         self._vectors = of_feed(detectors, Feed.VECTORS)
         self._requests = of_feed(detectors, Feed.REQUESTS)
+        self._judging: dict[frozenset[Signal], list[Detector[Any, Any]]] = {}
         self._spans_since_ns = spans_since_ns
         self._warmup_ns = int(options.warmup_s * 1e9)
         self._thresholds = frozenset(threshold.metric for threshold in options.thresholds)
@@ -119,7 +120,7 @@ class MetricPartition:
         before = np.array([entry.timing.last_ns for entry in shape.entries], np.int64)
         gaps = self._see(shape, columns)
         self._keep_limits(batch, shape, columns)
-        emitted = self._judge_points(batch, shape, columns, before.copy())
+        emitted = self._judge_points(batch, shape, columns, before.tolist())
         emitted += self._judge_requests(batch.service, shape, columns, gaps, before)
         emitted += self._judge_vectors(batch.service, shape, columns)
         interval_s = max((entry.timing.interval_s for entry in shape.entries), default=0.0)
@@ -154,21 +155,23 @@ class MetricPartition:
             self.memory.catalog.set_limit(instance, entry.key, limit)
 
     def _judge_points(
-        self, batch: MetricBatch, shape: Shape, columns: MetricColumns, judged_ns: Int64Array
+        self, batch: MetricBatch, shape: Shape, columns: MetricColumns, judged_ns: list[int]
     ) -> list[AnomalyDetected]:
         scores = self._bank.update(self._slots(shape)[columns.index], columns.times, columns.values)
         followed = self._followed(batch.service, shape)
         wanted = (shape.watched | followed)[columns.index] | scores.is_anomaly
+        rows = np.flatnonzero(wanted & np.isfinite(columns.values))
+        scored = scores.is_anomaly[rows] | followed[columns.index[rows]]
+        of_rows = (rows, columns.index[rows], columns.times[rows], columns.values[rows], scored)
         instance, emitted = _instance_key(batch), []
-        for row in np.flatnonzero(wanted & np.isfinite(columns.values)).tolist():
-            position, at_ns = int(columns.index[row]), int(columns.times[row])
+        for row, position, at_ns, value, is_scored in zip(*(column.tolist() for column in of_rows), strict=True):
             if at_ns <= judged_ns[position]:
                 continue  # late or repeated: it was judged, or its successors were
             judged_ns[position] = at_ns
             entry = shape.entries[position]
             if entry.is_watched:
-                emitted += self._judge_gauge(instance, entry, at_ns, float(columns.values[row]))
-            if scores.is_anomaly[row] or followed[position]:
+                emitted += self._judge_gauge(instance, entry, at_ns, value)
+            if is_scored:
                 emitted += self._judge_score(entry, columns, scores, row)
         return emitted
 
@@ -218,19 +221,21 @@ class MetricPartition:
         if not shape.plans:
             return []
         spans_since_ns = self._spans_since_ns(service)
+        for plan in shape.plans:
+            if plan.names.signals not in self._judging:
+                told = [d for d in self._requests if not d.signals or d.signals & plan.names.signals]
+                self._judging[plan.names.signals] = told
         emitted: list[AnomalyDetected] = []
         for at_ns, values in _moments(columns, shape.planned, before):
             for plan in shape.plans:
                 if self._spans_tell(plan.key, at_ns, spans_since_ns):
                     continue
-                main = next(p for p in (plan.share, plan.requests, plan.latency) if p >= 0)
-                interval_s = shape.entries[main].timing.interval_s
-                window = window_of(plan, at_ns, values, interval_s, after_gap=main in gaps) if interval_s else None
+                interval_s = shape.entries[plan.main].timing.interval_s
+                window = window_of(plan, at_ns, values, interval_s, after_gap=plan.main in gaps) if interval_s else None
                 if window is None:
                     continue
-                for detector in self._requests:
-                    if not detector.signals or detector.signals & plan.names.signals:
-                        emitted += self.engine.observe(detector, plan.key, window)
+                for detector in self._judging[plan.names.signals]:
+                    emitted += self.engine.observe(detector, plan.key, window)
         return emitted
 
     def _spans_tell(self, key: str, at_ns: int, spans_since_ns: int) -> bool:

@@ -51,6 +51,7 @@ class RequestPlan:
         is_served: Whether the share is of successes.
         in_percent: Whether the share says so itself.
         names: What the signals are called.
+        main: Position of the series whose timing the window takes.
     """
 
     key: str
@@ -62,6 +63,11 @@ class RequestPlan:
     is_served: bool = False
     in_percent: bool = False
     names: SignalNames
+    main: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        main = next(place for place in (self.share, self.requests, self.latency) if place >= 0)
+        object.__setattr__(self, "main", main)
 
 
 @dataclass(slots=True)

@@ -47,9 +47,11 @@ CLIENT_SPANS: Final = SignalNames(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(
+    slots=True, kw_only=True
+)  # not frozen: one is made per moment and plan, and frozen ones take 3 times as long
 class RequestWindow:
-    """What happened in one window; counts are floats because metrics report rates.
+    """What happened in one window; counts are floats because metrics report rates. Nobody changes one.
 
     Attributes:
         service: service.name.

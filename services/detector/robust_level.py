@@ -67,8 +67,9 @@ class RobustLevel:
         self._fit()
 
     def _fit(self) -> None:
-        self.middle = statistics.median(self.values)
-        self.spread = spread_of(self.values, self.middle)
+        ordered = sorted(self.values)
+        self.middle = statistics.median(ordered)
+        self.spread = spread_of(ordered, self.middle)
         self.unfitted = 0
 
     @property
@@ -92,4 +93,5 @@ def spread_of(values: Sequence[float], middle: float | None = None) -> float:
     if not values:
         return 0.0
     centre = statistics.median(values) if middle is None else middle
-    return _MAD_TO_SIGMA * statistics.median(abs(value - centre) for value in values)
+    # of ordered values the distances fall and rise again: two runs, which the sort only has to merge
+    return _MAD_TO_SIGMA * statistics.median([abs(value - centre) for value in values])

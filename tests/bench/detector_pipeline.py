@@ -71,6 +71,8 @@ def batches(services: int, series: int, points: int, rounds: int) -> Iterator[tu
     chance = np.random.default_rng(1)
     kinds = series_of(series)
     level = chance.uniform(1, 100, series)
+    still = np.array([kind.name.endswith((".limit", "_pool.size")) for kind in kinds])
+    level[still] = 250.0  # a limit is what it was, and a healthy system stays below it
     index = pack_int32(np.tile(np.arange(series, dtype=np.int32), points))
     begin_ns = ns_from_utc(BEGIN)
     for number in range(rounds):
@@ -78,7 +80,7 @@ def batches(services: int, series: int, points: int, rounds: int) -> Iterator[tu
         times = begin_ns + steps.astype(np.int64) * INTERVAL_S * 1_000_000_000
         observed = BEGIN + timedelta(seconds=(number + 1) * points * INTERVAL_S)
         for service in range(services):
-            noise = chance.normal(1.0, 0.1, series * points)
+            noise = np.where(np.tile(still, points), 1.0, chance.normal(1.0, 0.1, series * points))
             name = f"service-{service:03d}"
             yield (
                 series * points,

@@ -7,6 +7,7 @@ however long it has been there, so nothing is learned.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from libs.contracts.anomaly import Contribution, Severity, Signal
@@ -113,11 +114,17 @@ class StaticThreshold:
         for threshold in self._thresholds:
             if threshold.applies(series.service, series.metric, series.statistic):
                 return _own_edge(threshold)
-        built_in = _BUILT_IN.get(series.kind.resource)
-        if built_in is None or not math.isfinite(seen.limit) or series.kind.bad != "high":
+        if not math.isfinite(seen.limit) or series.kind.bad != "high":
             return None
-        share, points, severity = built_in
-        return _Edge(value=share * seen.limit, above=True, points=points, severity=severity, limit=seen.limit)
+        return _built_in_edge(series.kind.resource, seen.limit)
+
+
+@lru_cache(4_096)  # the limits of a fleet; each is asked for twice a point
+def _built_in_edge(resource: str, limit: float) -> _Edge | None:
+    if resource not in _BUILT_IN:
+        return None
+    share, points, severity = _BUILT_IN[resource]
+    return _Edge(value=share * limit, above=True, points=points, severity=severity, limit=limit)
 
 
 def _own_edge(threshold: Threshold) -> _Edge:

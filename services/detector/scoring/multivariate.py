@@ -9,11 +9,13 @@ Technometrics 1979 (T2 and Q); Robbins and Monro 1951 (threshold as a running qu
 """
 
 from dataclasses import dataclass
+from functools import cache
 from math import exp, log, log1p
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from libs.errors import ConfigurationError
 
@@ -93,6 +95,7 @@ class MultivariateScorer:
     """
 
     def __init__(self, dimensions: int, config: MultivariateConfig | None = None) -> None:
+        _keep_to_one_thread()
         if not 1 <= dimensions <= 1_000:
             raise ConfigurationError(f"an entity has 1 to 1,000 metrics, not {dimensions}")
         self.dimensions = dimensions
@@ -284,6 +287,12 @@ class MultivariateScorer:
             self._lowest = np.minimum(self._lowest, ordinary.min(axis=0))
             self._highest = np.maximum(self._highest, ordinary.max(axis=0))
         self._plane = self._new_plane()
+
+
+@cache
+def _keep_to_one_thread() -> None:
+    """The eigenvectors of 50 metrics take 0.4 ms on one thread, and 2.8 ms on two that wait for each other."""
+    threadpool_limits(limits=1, user_api="blas")
 
 
 def _spread_floor(rows: FloatArray, share: float) -> FloatArray:
