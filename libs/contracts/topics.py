@@ -1,4 +1,4 @@
-"""The topics as declared in schemas/topics.toml: record, key, producer, consumers, partitions, retention."""
+"""The topics as declared in schemas/topics.toml: record, key, producers, consumers, partitions, retention."""
 
 import tomllib
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Topic:
         name: Topic name.
         record: Name of the schema file, or "otlp" for the Collector's raw payloads.
         key: What the message key is.
-        producer: The one service that writes it ("outside" for the Collector's topics).
+        producers: Services that write it ("outside" for the Collector's topics); only decisions of people have two doors.
         consumers: Services that read it; "others" stands for other teams.
         partitions: How many partitions it is created with.
         cleanup: delete or compact.
@@ -45,7 +45,7 @@ class Topic:
     name: str
     record: str
     key: str
-    producer: str
+    producers: tuple[str, ...]
     consumers: tuple[str, ...]
     partitions: int
     cleanup: str = "delete"
@@ -63,8 +63,8 @@ def load(path: Path) -> dict[str, Topic]:
     topics: dict[str, Topic] = {}
     for name, fields in tomllib.loads(path.read_text()).items():
         try:
-            consumers = tuple(fields.pop("consumers"))
-            topics[name] = Topic(name=name, consumers=consumers, **fields)
+            producers, consumers = tuple(fields.pop("producers")), tuple(fields.pop("consumers"))
+            topics[name] = Topic(name=name, producers=producers, consumers=consumers, **fields)
         except (KeyError, TypeError) as error:
             raise ConfigurationError(f"{path.name}: topic {name}: {error}") from error
     return topics

@@ -79,13 +79,13 @@ def _list(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps([{**dataclasses.asdict(t), "exists": t.name in existing} for t in declared().values()]))
         return
-    table = Table("topic", "record", "key", "producer", "consumers", "partitions", "kept", "exists")
+    table = Table("topic", "record", "key", "producers", "consumers", "partitions", "kept", "exists")
     for topic in declared().values():
         table.add_row(
             topic.name,
             topic.record,
             topic.key,
-            topic.producer,
+            ", ".join(topic.producers),
             ", ".join(topic.consumers),
             str(topic.partitions),
             "compacted" if topic.cleanup == "compact" else f"{topic.retention_h:g} h",

@@ -90,7 +90,7 @@ def test_every_example_round_trips_through_json_and_avro(path: Path) -> None:
 def test_every_topic_names_a_known_record_an_owner_and_consumers() -> None:
     for topic in topics().values():
         assert topic.record in {*RECORDS, "otlp"}, topic.name
-        assert topic.producer in SERVICES | {"outside"}, topic.name
+        assert topic.producers and set(topic.producers) <= SERVICES | {"outside"}, topic.name
         assert topic.consumers, topic.name
         assert set(topic.consumers) <= SERVICES | {"others"}, topic.name
         assert topic.partitions >= 1
@@ -104,7 +104,7 @@ def test_every_record_travels_on_exactly_one_topic() -> None:
 
 def test_a_topic_file_with_a_wrong_field_says_which(tmp_path: Path) -> None:
     path = tmp_path / "topics.toml"
-    path.write_text('[x]\nrecord = "r"\nkey = "k"\nproducer = "p"\nconsumers = []\npartitions = 1\ncolour = "red"\n')
+    path.write_text('[x]\nrecord = "r"\nkey = "k"\nproducers = ["p"]\nconsumers = []\npartitions = 1\ncolour = "red"\n')
     with pytest.raises(ConfigurationError, match=r"topic x.*colour"):
         load(path)
 
