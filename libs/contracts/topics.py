@@ -34,7 +34,7 @@ class Topic:
         name: Topic name.
         record: Name of the schema file, or "otlp" for the Collector's raw payloads.
         key: What the message key is.
-        producers: Services that write it ("outside" for the Collector's topics); only decisions of people have two doors.
+        producers: Services that write it ("outside" for the Collector's topics); only people's decisions come by two.
         consumers: Services that read it; "others" stands for other teams.
         partitions: How many partitions it is created with.
         cleanup: delete or compact.

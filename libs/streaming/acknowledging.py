@@ -57,6 +57,10 @@ class _ReportingProducer:
         self._producer = producer
         self._told = told
 
+    def connect(self, topic: str, timeout_s: float) -> None:
+        """Connect and learn where a topic lives."""
+        self._producer.connect(topic, timeout_s)
+
     def send(
         self, topic: str, *, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> None:

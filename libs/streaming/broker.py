@@ -65,6 +65,10 @@ class Consumer(Protocol):
 class Producer(Protocol):
     """Sends messages; nothing is known to be written before `flush` returns."""
 
+    def connect(self, topic: str, timeout_s: float) -> None:
+        """Connect and learn where a topic lives, so that the first message need not; `Unavailable` when that fails."""
+        ...
+
     def send(
         self,
         topic: str,

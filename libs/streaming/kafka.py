@@ -225,6 +225,13 @@ class KafkaProducer:
         self._producer = Producer(dict(settings))
         self._failures: list[str] = []
 
+    def connect(self, topic: str, timeout_s: float) -> None:
+        """Connect and learn where a topic lives; `Unavailable` when the broker does not say so in time."""
+        try:
+            self._producer.list_topics(topic, timeout=timeout_s)
+        except KafkaException as error:
+            raise Unavailable(f"{topic}: {error}") from error
+
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             return

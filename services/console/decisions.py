@@ -10,12 +10,10 @@ from typing import Final
 
 from libs.contracts.codec import Codec
 from libs.contracts.command import Command, CommandKind
-from libs.contracts.topics import COMMANDS
 from libs.errors import Unavailable
 from libs.streaming.broker import Producer
+from libs.streaming.command_sender import CommandSender
 
-# A healthy broker acknowledges in some milliseconds; whoever waits longer should be told to come back.
-ACKNOWLEDGE_S: Final = 3.0
 # Page requirement: click to applied action within 2 s; what takes longer shows on the page when it is there.
 EFFECT_S: Final = 1.5
 _LOOK_S: Final = 0.03
@@ -58,7 +56,7 @@ class Decisions:
     """Sends commands; safe to be used from several threads.
 
     Args:
-        producer: Opens the connection to the broker when the first decision is made.
+        producer: Opens the connection to the broker.
         codec: Records to bytes.
         clock: Wall clock, for `issued_at`.
         effect_s: Longest wait for an effect.
@@ -72,13 +70,14 @@ class Decisions:
         clock: Callable[[], datetime],
         effect_s: float = EFFECT_S,
     ) -> None:
-        self._open = producer
-        self._producer: Producer | None = None
-        self._codec = codec
+        self._sender = CommandSender(producer, codec)
         self._clock = clock
         self._effect_s = effect_s
-        self._lock = threading.Lock()
         self._closing = threading.Event()
+
+    def connect(self) -> None:
+        """Connect to the broker before the first decision waits for it."""
+        self._sender.connect()
 
     def send(self, decision: Decision) -> str:
         """Write a decision and return its command's id once the broker has acknowledged it.
@@ -96,16 +95,10 @@ class Decisions:
             arguments=decision.arguments,
             issued_at=self._clock(),
         )
-        payload = self._codec.encode(COMMANDS, command)
-        with self._lock:
-            producer = self._producer if self._producer is not None else self._open()
-            self._producer = None  # one that failed is not asked again
-            try:
-                producer.send(COMMANDS, key=decision.target.encode(), value=payload)
-                producer.flush(ACKNOWLEDGE_S)
-            except Unavailable as error:
-                raise Unavailable(f"{error}. {_IN_DOUBT}") from error
-            self._producer = producer
+        try:
+            self._sender.send(command)
+        except Unavailable as error:
+            raise Unavailable(f"{error}. {_IN_DOUBT}") from error
         return command.id
 
     def wait(self, effect: Callable[[], bool]) -> bool:
@@ -119,6 +112,4 @@ class Decisions:
     def close(self) -> None:
         """End waiting requests and let go of the broker."""
         self._closing.set()
-        with self._lock:
-            if self._producer is not None:
-                self._producer.close()
+        self._sender.close()

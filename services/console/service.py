@@ -109,7 +109,8 @@ class ConsoleService:
         self._hub.publish(event)
 
     def _warm_up(self) -> None:
-        """Read the runs of history now rather than under the first visitor's eyes."""
+        """Connect, and read the runs of history, now rather than under the first visitor's eyes."""
+        self._decisions.connect()
         try:
             self._runs.runs()
         except Unavailable as error:

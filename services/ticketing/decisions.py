@@ -13,15 +13,13 @@ from libs.contracts.command import Command, CommandKind
 from libs.contracts.document import IncidentDocument, Section
 from libs.contracts.recommendation import CodeChangeRecommended
 from libs.contracts.remediation import FINAL_STATES, RemediationChanged
-from libs.contracts.topics import COMMANDS
 from libs.errors import Conflict, NotFound
 from libs.stores.incidents import IncidentQuery, IncidentStore
 from libs.streaming.broker import Producer
+from libs.streaming.command_sender import CommandSender
 from services.ticketing.lifecycle import ALLOWED, refusal
 from services.ticketing.ticket import audit_id, command_entry_id
 
-# A healthy broker acknowledges in some milliseconds; whoever waits longer should be told to come back.
-ACKNOWLEDGE_S: Final = 3.0
 EFFECT_S: Final = 2.0
 _LOOK_S: Final = 0.04
 RECOMMENDATION_PREFIX: Final = "recommendation/"  # of the recommender's shared state
@@ -68,7 +66,7 @@ class Decisions:
 
     Args:
         store: Where effects show.
-        producer: Opens the connection to the broker when the first decision is made.
+        producer: Opens the connection to the broker.
         codec: Records to bytes.
         clock: Wall clock, for `issued_at`.
         new_id: Makes ids of commands that bring no key.
@@ -86,14 +84,15 @@ class Decisions:
         effect_s: float = EFFECT_S,
     ) -> None:
         self._store = store
-        self._open = producer
-        self._producer: Producer | None = None
-        self._codec = codec
+        self._sender = CommandSender(producer, codec)
         self._clock = clock
         self._new_id = new_id
         self._effect_s = effect_s
-        self._lock = threading.Lock()
         self._closing = threading.Event()
+
+    def connect(self) -> None:
+        """Connect to the broker before the first decision waits for it."""
+        self._sender.connect()
 
     def on_incident(self, reference: str, request: Request) -> Outcome:
         """Decide on an incident.
@@ -189,9 +188,7 @@ class Decisions:
     def close(self) -> None:
         """End waiting requests and let go of the broker."""
         self._closing.set()
-        with self._lock:
-            if self._producer is not None:
-                self._producer.close()
+        self._sender.close()
 
     def _command_id(self, target: str, request: Request) -> str:
         if not request.key:
@@ -208,13 +205,7 @@ class Decisions:
             arguments=request.arguments,
             issued_at=self._clock(),
         )
-        payload = self._codec.encode(COMMANDS, command)
-        with self._lock:
-            producer = self._producer if self._producer is not None else self._open()
-            self._producer = None  # given up on failure, with what it still holds: 503 means not carried out
-            producer.send(COMMANDS, key=target.encode(), value=payload)
-            producer.flush(ACKNOWLEDGE_S)
-            self._producer = producer
+        self._sender.send(command)
 
     def _wait(self, effect: Callable[[], T | None]) -> T | None:
         until = time.monotonic() + self._effect_s

@@ -51,6 +51,7 @@ class ApiServer:
         self._server.start()
         publish_address(self._platform, self.url)
         self._platform.log.info("api listens", url=self.url)
+        self._decisions.connect()
 
     def stop(self) -> None:
         """Finish the requests in hand and end; starts nothing that was not started."""

@@ -35,6 +35,9 @@ class Told:
     commands: list[Command] = field(default_factory=list)
     down: bool = False
 
+    def connect(self, topic: str, timeout_s: float) -> None:
+        """It is connected."""
+
     def send(
         self, topic: str, *, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> None:

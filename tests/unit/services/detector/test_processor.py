@@ -34,6 +34,9 @@ class FakeProducer:
         self.written: list[tuple[str, bytes | None]] = []
         self.away = 0
 
+    def connect(self, topic: str, timeout_s: float) -> None:
+        """It is connected."""
+
     def send(
         self, topic: str, *, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> None:

@@ -42,6 +42,9 @@ class FakeBroker:
             raise Unavailable("no broker")
         return frozenset()
 
+    def connect(self, topic: str, timeout_s: float) -> None:
+        """It is connected."""
+
     def send(
         self, topic: str, *, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> None:

@@ -56,6 +56,9 @@ class FlakyBroker:
     def lag(self) -> dict[TopicPartition, int]:
         return {}
 
+    def connect(self, topic: str, timeout_s: float) -> None:
+        """It is connected."""
+
     def send(
         self, topic: str, *, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> None:
