@@ -1,6 +1,6 @@
 """When each service was last heard of, and how often it usually speaks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -74,22 +74,45 @@ def silences(
     """
     others = list(everybody)
     newest_ns = max((heard.last_ns for _, heard in others), default=0)
+    fallen = {
+        name for name, other in others if newest_ns - other.last_ns >= _allowed_ns(other, counts_items=counts_items)
+    }
     found = []
     for service, heard in sorted(mine.services.items()):
         silent_ns = newest_ns - heard.last_ns
-        allowed_ns = int(longest_silence_s(_presence(service, topic, heard, 0, 0, counts_items=counts_items)) * 1e9)
         went_on: list[int] = []
-        if allowed_ns <= silent_ns <= _FORGET_NS:
-            went_on = [
-                other.last_ns
-                for name, other in others
-                if name != service and other.since_ns <= heard.last_ns and other.last_ns - heard.last_ns >= allowed_ns
-            ]
+        if service in fallen and silent_ns <= _FORGET_NS:
+            went_on = _witnesses(service, heard, others, fallen, _allowed_ns(heard, counts_items=counts_items))
         reached_ns = max(went_on, default=0)
         found.append(_presence(service, topic, heard, reached_ns, len(went_on), counts_items=counts_items))
         if silent_ns > _FORGET_NS:
             del mine.services[service]
     return found
+
+
+def _witnesses(
+    service: str, heard: Heard, others: Sequence[tuple[str, Heard]], fallen: Set[str], allowed_ns: int
+) -> list[int]:
+    """Event times that services reached which spoke when this one fell silent and went on.
+
+    None where they are fewer than those that fell silent with it: then the cause is what they have in common (the
+    pipeline, a recording with samples of traces, the load), and not one of them.
+    """
+    earliest_ns = heard.last_ns - int(_BREAK_FACTOR * allowed_ns)
+    went_on: list[int] = []
+    fell_with_it = 1
+    for name, other in others:
+        if name == service or other.since_ns > heard.last_ns or other.last_ns < earliest_ns:
+            continue
+        if other.last_ns - heard.last_ns >= allowed_ns:
+            went_on.append(other.last_ns)
+        elif name in fallen:
+            fell_with_it += 1
+    return went_on if len(went_on) >= fell_with_it else []
+
+
+def _allowed_ns(heard: Heard, *, counts_items: bool) -> int:
+    return int(longest_silence_s(_presence("", "", heard, 0, 0, counts_items=counts_items)) * 1e9)
 
 
 def _presence(service: str, topic: str, heard: Heard, others_ns: int, others: int, *, counts_items: bool) -> Presence:

@@ -1,8 +1,8 @@
 """A service that used to speak has stopped while others go on.
 
 Metrics come at a steady interval, so three missing ones say enough; spans come at random, so silence must last until a
-dozen were expected (a gap that chance gives once in 160,000: e to the minus 12). When everybody stops at once it is the
-pipeline, or the end of a recording, and nobody is accused.
+dozen were expected (a gap that chance gives once in 160,000: e to the minus 12). When everybody stops at once, or more
+stop together than go on, it is the pipeline, the load or the end of a recording, and nobody is accused.
 """
 
 import math

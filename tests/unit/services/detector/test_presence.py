@@ -37,6 +37,19 @@ def test_when_all_stop_nobody_is_silent() -> None:
     assert silent(heard({"cart": 100, "catalog": 100})) == set()
 
 
+def test_when_most_stop_together_while_few_go_on_nobody_is_silent() -> None:
+    """A sampled recording, a collector that lost most of its senders: nothing that one of them is to blame for."""
+    assert silent(heard({"cart": 100, "catalog": 105, "orders": 100, "cron": 160})) == set()
+
+
+def test_few_that_stop_while_as_many_go_on_are_silent() -> None:
+    assert silent(heard({"cart": 100, "catalog": 105, "gateway": 160, "orders": 160})) == {"cart", "catalog"}
+
+
+def test_who_was_silent_long_before_says_nothing_about_who_stops_now() -> None:
+    assert "cart" in silent(heard({"cart": 1000, "gone": 100, "gone too": 110, "catalog": 1060}))
+
+
 def test_who_came_after_the_silence_began_is_no_witness() -> None:
     log = heard({"cart": 100})
     for second in range(110, 200, 5):
