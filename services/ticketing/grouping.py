@@ -2,14 +2,16 @@
 
 An anomaly belongs to an incident when it is its recurrence, or when both are near in time and in the call graph. It
 never looks at the ITIL state, so that a recording without its people and fixes groups the same way. Where several
-incidents match, the one that opened first takes it; nothing is merged afterwards.
+incidents match, the one that opened first takes it; nothing is merged afterwards. A service that deviates after it was
+changed, in the middle of an incident that had stopped growing, is a new disruption: one ticket would hide its cause.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from libs.contracts.anomaly import AnomalyDetected
+from libs.contracts.anomaly import AnomalyDetected, Signal
 from libs.contracts.incident import IncidentChanged
 from services.ticketing.episodes import closed_at, counting
 from services.ticketing.graph import CallGraph
@@ -26,29 +28,64 @@ _RECURRENCE_WINDOWS: Final = 3.0
 _CORRELATION_WINDOWS: Final = 2.0
 
 
-def incident_for(
-    anomaly: AnomalyDetected,
-    incidents: Iterable[IncidentChanged],
-    graph: CallGraph,
-    deviating: frozenset[str],
-    correlation_s: float,
-) -> str | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearby:
+    """What grouping knows around an anomaly.
+
+    Attributes:
+        graph: Calls between services.
+        deviating: Services known to deviate now; they carry a relation over two calls.
+        changed_at: When people or systems other than Paramedic changed the anomaly's service or callee lately.
+        correlation_s: Longest time between starts of deviations of one incident.
+    """
+
+    graph: CallGraph
+    deviating: frozenset[str]
+    changed_at: tuple[datetime, ...]
+    correlation_s: float
+
+
+def incident_for(anomaly: AnomalyDetected, incidents: Iterable[IncidentChanged], nearby: Nearby) -> str | None:
     """Id of the incident that an anomaly belongs to, or None.
 
     Args:
         anomaly: One that belongs to no incident yet.
         incidents: Incidents that it may belong to.
-        graph: Calls between services.
-        deviating: Services known to deviate now; they carry a relation over two calls.
-        correlation_s: Longest time between starts of deviations of one incident.
+        nearby: What surrounds the anomaly.
     """
     matching = [
         (incident.opened_at, incident.id)
         for incident in incidents
         if is_recurrence(anomaly, incident)
-        or (near_in_time(anomaly, incident, correlation_s) and near_in_graph(anomaly, incident, graph, deviating))
+        or (
+            near_in_time(anomaly, incident, nearby.correlation_s)
+            and near_in_graph(anomaly, incident, nearby.graph, nearby.deviating)
+            and not changed_since(anomaly, incident, nearby.changed_at)
+        )
     ]
     return min(matching)[1] if matching else None
+
+
+def changed_since(anomaly: AnomalyDetected, incident: IncidentChanged, changed_at: Iterable[datetime]) -> bool:
+    """Whether a change lies between everything that the incident shows and the anomaly: then it has a cause of its own.
+
+    The first deviation of every signal counts: one that returns shows nothing new, and may be what the change did. A
+    change within two windows of one of them may be what the incident is about, so it separates nothing.
+    """
+    first: dict[tuple[str, str | None, Signal], AnomalyDetected] = {}
+    for known in counting(incident.anomalies):
+        held = first.setdefault((known.service, known.peer, known.signal), known)
+        if known.started_at < held.started_at:
+            first[known.service, known.peer, known.signal] = known
+    if not first:
+        return False
+    newest = max(known.started_at for known in first.values())
+    width_s = max(ECHO_S, anomaly.window_s, *(known.window_s for known in first.values()))
+    return any(
+        _seconds(newest, moment) > _CORRELATION_WINDOWS * width_s
+        and _seconds(moment, anomaly.started_at) >= -anomaly.window_s
+        for moment in changed_at
+    )
 
 
 def is_recurrence(anomaly: AnomalyDetected, incident: IncidentChanged) -> bool:
@@ -96,8 +133,8 @@ def near_in_graph(
 
     The callee of a call edge that deviates belongs to the incident as much as its caller: it may never report itself.
     """
-    ends, members = _ends(anomaly), _members(incident)
-    reach = frozenset().union(*(_ends(known) for known in counting(incident.anomalies)))
+    ends, members = ends_of(anomaly), _members(incident)
+    reach = frozenset().union(*(ends_of(known) for known in counting(incident.anomalies)))
     if ends & reach or graph.around(ends) & reach:
         return True
     between = graph.around(ends) & graph.around(members)
@@ -113,7 +150,7 @@ def undecided(
     outcome independent of which of the three arrives first.
     """
     wanted: frozenset[str] = frozenset()
-    ends = _ends(anomaly)
+    ends = ends_of(anomaly)
     for incident in incidents:
         members = _members(incident)
         if near_in_time(anomaly, incident, correlation_s) and not near_in_graph(anomaly, incident, graph, frozenset()):
@@ -127,11 +164,11 @@ def deviating_in(anomalies: Iterable[AnomalyDetected], moment: datetime, correla
     found: set[str] = set()
     for anomaly in anomalies:
         if abs(anomaly.started_at - moment) <= span and _alive_at(anomaly, moment):
-            found |= _ends(anomaly)
+            found |= ends_of(anomaly)
     return frozenset(found)
 
 
-def _ends(anomaly: AnomalyDetected) -> frozenset[str]:
+def ends_of(anomaly: AnomalyDetected) -> frozenset[str]:
     """The service, and the callee of a call edge: the anomaly's own peer counts as an edge."""
     return frozenset({anomaly.service, anomaly.peer} if anomaly.peer else {anomaly.service})
 
@@ -141,7 +178,7 @@ def _members(incident: IncidentChanged) -> frozenset[str]:
 
 
 def _touched(incident: IncidentChanged) -> frozenset[str]:
-    return frozenset().union(*(_ends(anomaly) for anomaly in incident.anomalies))
+    return frozenset().union(*(ends_of(anomaly) for anomaly in incident.anomalies))
 
 
 def _seconds(earlier: datetime, later: datetime) -> float:

@@ -2,22 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Final
 
 from libs.contracts.anomaly import AnomalyDetected
+from libs.contracts.codec import ns_from_utc
 from libs.contracts.command import Command
 from libs.contracts.document import Section
+from libs.contracts.incident import IncidentChanged
 from libs.contracts.investigation import InvestigationCompleted
 from libs.contracts.remediation import RemediationChanged
 from libs.contracts.telemetry import ChangeEvent
 from libs.errors import InvalidMessage
 from libs.stores.incidents import IncidentStore
-from libs.stores.telemetry import TelemetryReader
+from libs.stores.telemetry import TelemetryReader, Window
 from services.ticketing.deviation import deviating_services
 from services.ticketing.facts import Fact, Remediated, Told, acted_on
 from services.ticketing.graph import CallGraph, call_graph
-from services.ticketing.grouping import deviating_in, reach, undecided
+from services.ticketing.grouping import deviating_in, ends_of, near_in_time, reach, undecided
 from services.ticketing.ledger import Ledger
 from services.ticketing.ticket import State, Surroundings, incident_id
+
+# The actor of changes that a remediation made: a fix is no new disruption.
+OWN_ACTOR: Final = "paramedic"
 
 
 class Lookup:
@@ -51,28 +57,39 @@ class Lookup:
         """Read the call graph as it is now learned."""
         self.graph = call_graph(self._telemetry.edges())
 
-    def around(self, deviating: frozenset[str] = frozenset()) -> Surroundings:
+    def around(self, deviating: frozenset[str] = frozenset(), changed_at: tuple[datetime, ...] = ()) -> Surroundings:
         """What a decision may know."""
         return Surroundings(
             graph=self.graph,
             deviating=deviating,
+            changed_at=changed_at,
             observed_at=self._clock(),
             correlation_s=self._correlation_s,
         )
 
     def around_fact(self, state: State, fact: Told, batch: Sequence[Told]) -> Surroundings:
-        """What a decision on a fact may know; a new anomaly needs to know which services between deviate too."""
+        """What a decision on a fact may know; a new anomaly needs to know what deviates and what was changed, too."""
         if not isinstance(fact, AnomalyDetected) or state.holder_of(fact.id) is not None:
             return self.around()
         cores = [tracked.core for tracked in state.incidents.values()]
+        changed_at = self._changed_at(fact, cores)
         wanted = undecided(fact, cores, self.graph, self._correlation_s)
         if not wanted:
-            return self.around()
+            return self.around(changed_at=changed_at)
         known = [one for core in cores for one in core.anomalies]
         known += [one for one in batch if isinstance(one, AnomalyDetected)]
         told = deviating_in(known, fact.started_at, reach((fact,), self._correlation_s))
         seen = deviating_services(self._telemetry, wanted - told, started_at=fact.started_at, until=fact.detected_at)
-        return self.around(told | seen)
+        return self.around(told | seen, changed_at)
+
+    def _changed_at(self, anomaly: AnomalyDetected, cores: Sequence[IncidentChanged]) -> tuple[datetime, ...]:
+        """Changes of the anomaly's service or callee since the beginning of incidents that it is near to in time."""
+        starts = [core.started_at for core in cores if near_in_time(anomaly, core, self._correlation_s)]
+        if not starts or min(starts) >= anomaly.detected_at:
+            return ()
+        window = Window(start_ns=ns_from_utc(min(starts)), end_ns=ns_from_utc(anomaly.detected_at))
+        changes = self._telemetry.changes(window, services=tuple(sorted(ends_of(anomaly))))
+        return tuple(sorted(change.timestamp for change in changes if change.actor.casefold() != OWN_ACTOR))
 
     def admit(self, state: State, fact: Told) -> State:
         """Bring in an incident that is stored but no longer followed: an old anomaly redelivered, a late comment.

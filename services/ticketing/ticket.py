@@ -112,12 +112,14 @@ class Surroundings:
     Attributes:
         graph: Calls between services.
         deviating: Services between two anomalies whose telemetry deviates.
+        changed_at: When others than Paramedic changed the anomaly's service or callee lately.
         observed_at: Wall clock of the decision.
         correlation_s: Longest time between starts of deviations of one incident; also the quiet that means recovery.
     """
 
     graph: CallGraph
     deviating: frozenset[str] = frozenset()
+    changed_at: tuple[datetime, ...] = ()
     observed_at: datetime
     correlation_s: float
 

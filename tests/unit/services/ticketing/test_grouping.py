@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -36,6 +36,10 @@ def groups(state: State) -> set[tuple[str, frozenset[str]]]:
         (tracked.core.id, frozenset(anomaly.id for anomaly in tracked.core.anomalies))
         for tracked in state.incidents.values()
     }
+
+
+def at(seconds: float) -> datetime:
+    return datetime(2026, 3, 2, 10, 0, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
 def services_of(state: State) -> list[tuple[str, ...]]:
@@ -77,6 +81,48 @@ def test_the_callee_of_an_edge_counts_as_near_before_the_graph_knows_it(
 def test_a_deviation_that_starts_too_late_is_another_incident(anomaly: MakeAnomaly, around: Surroundings) -> None:
     assert len(grouped([anomaly("catalog", 0), anomaly("gateway", 119)], around).incidents) == 1
     assert len(grouped([anomaly("catalog", 0), anomaly("gateway", 121)], around).incidents) == 2
+
+
+def test_a_change_of_a_service_in_the_middle_of_an_incident_begins_another(
+    anomaly: MakeAnomaly, around: Surroundings
+) -> None:
+    """A surge keeps the gateway slow; a minute later somebody deploys a catalog that is slow by itself."""
+    surge, deployed = anomaly("gateway", 0), replace(around, changed_at=(at(60),))
+    assert services_of(grouped([anomaly("catalog", 65)], deployed, grouped([surge], around))) == [
+        ("catalog",),
+        ("gateway",),
+    ]
+
+
+def test_the_change_that_the_incident_is_about_separates_nothing(anomaly: MakeAnomaly, around: Surroundings) -> None:
+    """The caller's window began before the deploy inside it, the callee's after it: one fault."""
+    deployed = replace(around, changed_at=(at(3),))
+    assert services_of(grouped([anomaly("gateway", 0), anomaly("catalog", 5)], deployed)) == [("gateway", "catalog")]
+
+
+def test_a_change_before_the_incident_or_after_the_anomaly_separates_nothing(
+    anomaly: MakeAnomaly, around: Surroundings
+) -> None:
+    pair = [anomaly("gateway", 60), anomaly("catalog", 90)]
+    assert len(grouped(pair, replace(around, changed_at=(at(50),))).incidents) == 1
+    assert len(grouped(pair, replace(around, changed_at=(at(99),))).incidents) == 1
+
+
+def test_a_signal_that_returned_does_not_hide_that_the_incident_had_stopped_growing(
+    anomaly: MakeAnomaly, around: Surroundings
+) -> None:
+    flapping = grouped([anomaly("gateway", 0, closed_s=50), anomaly("gateway", 62)], around)
+    assert len(flapping.incidents) == 1
+    deployed = replace(around, changed_at=(at(60),))
+    assert services_of(grouped([anomaly("catalog", 65)], deployed, flapping)) == [("catalog",), ("gateway",)]
+
+
+def test_a_signal_that_returns_after_a_change_is_the_same_disruption(
+    anomaly: MakeAnomaly, around: Surroundings
+) -> None:
+    """A fix by hand that did not help is no new incident."""
+    slow = grouped([anomaly("catalog", 0, closed_s=60)], around)
+    assert len(grouped([anomaly("catalog", 75)], replace(around, changed_at=(at(55),)), slow).incidents) == 1
 
 
 def test_time_is_counted_from_the_newest_start(anomaly: MakeAnomaly, around: Surroundings) -> None:

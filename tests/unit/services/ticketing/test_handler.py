@@ -20,6 +20,7 @@ from libs.contracts.records import Record
 from libs.contracts.remediation import Mode, RemediationChanged, RunState
 from libs.contracts.telemetry import ChangeEvent, ChangeKind, LogBatch
 from libs.errors import InvalidMessage, Unavailable
+from libs.stores.incidents import IncidentQuery
 
 MakeAnomaly = Callable[..., AnomalyDetected]
 Moment = Callable[[float], datetime]
@@ -438,3 +439,16 @@ def test_live_batches_and_one_replayed_batch_give_the_same_tickets(
         assert (live.id, live.services, live.opened_at) == (replayed.id, replayed.services, replayed.opened_at)
         assert live.anomalies == replayed.anomalies
     other.close()
+
+
+@pytest.mark.parametrize(("actor", "tickets"), [("ada", 2), ("paramedic", 1)])
+def test_only_what_others_changed_begins_another_incident(
+    world: World, anomaly: MakeAnomaly, moment: Moment, actor: str, tickets: int
+) -> None:
+    world.feed(anomaly("catalog", 0, peer="sqlite"))
+    deploy = ChangeEvent(
+        id="d1", kind=ChangeKind.DEPLOY, service="catalog", timestamp=moment(60), version="2.4.0", actor=actor
+    )
+    world.platform.telemetry.write(changes=[deploy])
+    world.feed(anomaly("catalog", 65))
+    assert len(world.platform.incidents.search(IncidentQuery()).incidents) == tickets
