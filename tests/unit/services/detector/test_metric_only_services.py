@@ -61,6 +61,13 @@ def test_two_days_of_normal_rows_open_nothing(interval_s: float, seed: int) -> N
     assert judge(spaced(normal(400, seed), interval_s)) == []
 
 
+@pytest.mark.parametrize(("learned", "is_heard"), [(12, False), (30, True)])
+def test_rows_of_a_minute_are_judged_once_two_dozen_are_known(learned: int, *, is_heard: bool) -> None:
+    """A median of eight single values says little; a window of seconds over many requests says more."""
+    rows = spaced([*normal(learned, 2), *[(400.0, 100.0, 2.0)] * 3], 60.0)
+    assert bool(judge(rows)) is is_heard
+
+
 def test_lost_availability_is_found_at_its_first_row() -> None:
     rows = spaced([*normal(50, 1), (400.0, 90.0, 0.2), (400.0, 89.0, 0.2)], 300.0)
     (anomaly,) = [a for a in judge(rows) if a.detector == "error_ratio"]
