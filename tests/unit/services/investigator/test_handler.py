@@ -26,6 +26,7 @@ from libs.streaming.handler import Emit, Event
 from services.investigator.command import investigate as investigate_command
 from services.investigator.further import Further
 from services.investigator.handler import InvestigatorHandler
+from services.investigator.pending import due_for
 from services.investigator.service import handler as build_handler
 from tests.unit.services.investigator.shop_telemetry import BEGAN, Fault, Shop, incident
 from tests.unit.services.investigator.test_further import Scripted, answer, asking, call
@@ -122,6 +123,24 @@ def test_it_does_not_wait_longer_than_three_seconds(platform: Platform, clock: C
     assert results(service.handle([event(TICKET)])) == []
     clock.now += timedelta(seconds=3)
     assert len(results(service.tick(clock.now))) == 1
+
+
+def test_an_incident_that_grows_for_long_is_looked_at_less_and_less_often() -> None:
+    """Every second brings an anomaly for five minutes: nine looks instead of 31."""
+    stored = InvestigationCompleted(
+        id="1", incident_id=TICKET.id, revision=1, as_of=TICKET.opened_at, started_at=BEGAN, duration_s=1.0
+    )
+    looks = 1
+    for second in range(1, 301):
+        growing = replace(
+            TICKET,
+            change=IncidentChange.ANOMALY_ADDED,
+            updated_at=TICKET.opened_at + timedelta(seconds=second),
+        )
+        due = due_for(growing, stored, growing.updated_at)
+        if due is not None and due.as_of <= growing.updated_at:
+            looks, stored = looks + 1, replace(stored, as_of=due.as_of)
+    assert looks == 9
 
 
 def test_growth_is_investigated_at_most_every_ten_seconds_of_event_time(platform: Platform) -> None:
