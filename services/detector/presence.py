@@ -22,6 +22,7 @@ class Heard:
         interval_s: Smoothed time between messages.
         items: Spans or points since `since_ns`.
         messages: Messages with newer event time since `since_ns`.
+        paused_ns: When it had fallen silent before `since_ns`; 0 when it is new.
     """
 
     since_ns: int
@@ -29,6 +30,7 @@ class Heard:
     interval_s: float = 0.0
     items: int = 0
     messages: int = 0
+    paused_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class PresenceLog:
             return
         longest_s = longest_silence_s(_presence(service, "", known, 0, 0, counts_items=counts_items))
         if known.interval_s and gap_s > _BREAK_FACTOR * longest_s:
+            known.paused_ns = known.last_ns
             known.since_ns, known.items, known.messages, gap_s = newest_ns, 0, 0, known.interval_s
         known.interval_s += (gap_s - known.interval_s) * (_SMOOTHING if known.interval_s else 1.0)
         known.last_ns = newest_ns
@@ -102,12 +105,14 @@ def _witnesses(
     went_on: list[int] = []
     fell_with_it = 1
     for name, other in others:
-        if name == service or other.since_ns > heard.last_ns or other.last_ns < earliest_ns:
+        is_back = other.since_ns > heard.last_ns  # it began to speak later: for the first time, or after a silence
+        until_ns = other.paused_ns if is_back else other.last_ns
+        if name == service or until_ns < earliest_ns:
             continue
-        if other.last_ns - heard.last_ns >= allowed_ns:
-            went_on.append(other.last_ns)
-        elif name in fallen:
-            fell_with_it += 1
+        if until_ns - heard.last_ns < allowed_ns:
+            fell_with_it += is_back or name in fallen
+        elif not is_back:
+            went_on.append(until_ns)
     return went_on if len(went_on) >= fell_with_it else []
 
 

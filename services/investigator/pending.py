@@ -17,7 +17,7 @@ SETTLE_S: Final = (30.0, 120.0, 600.0)
 WAIT_S: Final = 3.0
 
 _BEGIN: Final = frozenset({IncidentChange.OPENED, IncidentChange.REOPENED})
-# What a look adds is to be measured by what is known already: a ticket that grew for five minutes was looked at 23 times,
+# What a look adds is measured by what is known already: a ticket that grew for five minutes was looked at 23 times,
 # a second each, which was half of the time of its replay.
 _GROWTH_PAUSE: Final = 0.5
 _GROW: Final = frozenset({IncidentChange.ANOMALY_ADDED})

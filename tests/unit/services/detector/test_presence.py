@@ -42,6 +42,15 @@ def test_when_most_stop_together_while_few_go_on_nobody_is_silent() -> None:
     assert silent(heard({"cart": 100, "catalog": 105, "orders": 100, "cron": 160})) == set()
 
 
+def test_who_fell_silent_too_and_came_back_first_is_no_witness_but_company() -> None:
+    log = heard({"cart": 100, "catalog": 105, "orders": 100, "cron": 300, "mailer": 300})
+    assert silent(log) == set()
+    for second in range(290, 301, 5):
+        log.hear("catalog", second * NS, 10, counts_items=False)
+        log.hear("orders", second * NS, 10, counts_items=False)
+    assert silent(log) == set()
+
+
 def test_few_that_stop_while_as_many_go_on_are_silent() -> None:
     assert silent(heard({"cart": 100, "catalog": 105, "gateway": 160, "orders": 160})) == {"cart", "catalog"}
 
