@@ -31,7 +31,7 @@ doctor: $(READY) ## Say what is wrong with this machine or the running platform,
 	@$(BIN)/paramedic doctor $(ARGS)
 
 test: $(READY) ## Every test that needs no outside server, but for the whole platform in processes (test-e2e)
-	@$(BIN)/python -m pytest -m "not e2e and not stack" $(ARGS)
+	@$(BIN)/python -m pytest -n logical --dist loadfile -m "not e2e and not stack" $(ARGS)
 
 test-e2e: $(READY) ## The whole platform and the shop in processes: faults, kill -9 and restart, the page in Chromium
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
@@ -46,7 +46,7 @@ test-stack: $(READY) ## Every test on real servers, on a stack of its own that i
 	@$(BIN)/python -m deploy.stack run -- $(BIN)/python -m pytest -m stack $(ARGS)
 
 test-fast: $(READY) ## Unit tests and laws only
-	@$(BIN)/python -m pytest tests/unit $(ARGS)
+	@$(BIN)/python -m pytest -n logical --dist loadfile tests/unit $(ARGS)
 
 check: $(READY) ## Format, lint, types and layers
 	@$(BIN)/ruff format --check .
@@ -72,6 +72,7 @@ bench-intake: $(READY) ## Points/s and spans/s of the decoders
 
 bench-store: $(READY) ## Rows/s and query times of the SQLite stores
 	@$(BIN)/python tests/bench/store_throughput.py
+	@$(BIN)/python -m tests.bench.ticket_context
 
 bench-detection: $(READY) ## Detection quality on labelled data (PARAMEDIC_BENCH_DATA, default ../shared/bench)
 	@$(BIN)/python tests/bench/detection_quality.py

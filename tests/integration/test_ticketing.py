@@ -444,42 +444,43 @@ def test_a_restart_goes_on_where_it_stopped(tmp_path: Path, broker: KafkaBroker)
         assert [core for core in told if core.number == "INC-000001"] == before
 
 
-def test_the_context_of_a_busy_shop_is_gathered_within_its_budget(tmp_path: Path) -> None:
-    """Prints the time of one gathering over ten minutes of 70 spans a second."""
+def test_the_context_of_a_busy_shop_has_its_traces_and_users(tmp_path: Path) -> None:
+    """Ten minutes of 70 spans a second; tests/bench/ticket_context.py prints how long it takes."""
     telemetry, incidents = SqliteTelemetryStore(tmp_path / "t.sqlite"), SqliteIncidentStore(tmp_path / "i.sqlite")
-    services = ["gateway", "catalog", "cart", "checkout", "inventory", "payments", "mailer"]
-    for second in range(-540, 60):
-        telemetry.write(spans=[busy(service, second, failing=second >= 0) for service in services])
-    core = IncidentChanged(
-        id="i1",
-        number="INC-000001",
-        version=1,
-        change=IncidentChange.OPENED,
-        title="catalog: slow",
-        state=IncidentState.NEW,
-        priority=Priority.P2,
-        impact=Level.HIGH,
-        urgency=Level.MEDIUM,
-        services=("catalog", "gateway"),
-        neighbours=("cart",),
-        anomalies=(anomaly("catalog", "a1"), anomaly("gateway", "a2")),
-        started_at=NOW,
-        opened_at=NOW,
-        updated_at=NOW,
-        observed_at=NOW,
-    )
-    took_ms = []
-    for _ in range(5):
-        begun = time.monotonic()
-        found = gather(telemetry, incidents, core, call_graph(telemetry.edges()), NOW + timedelta(seconds=60))
-        took_ms.append((time.monotonic() - begun) * 1e3)
-    print(f"context: median {statistics.median(took_ms):.0f} ms, worst {max(took_ms):.0f} ms over 42,000 spans")
+    write_busy_shop(telemetry)
+    found = gather(telemetry, incidents, OF_A_BUSY_SHOP, call_graph(telemetry.edges()), NOW + timedelta(seconds=60))
     assert len(found.context.traces) == 10
     hit = {f"u{(second * 10 + second % 10) % 40}" for second in range(60)}
     assert found.context.affected_users.count == len(hit)
-    assert statistics.median(took_ms) < 200
     telemetry.close()
     incidents.close()
+
+
+OF_A_BUSY_SHOP = IncidentChanged(
+    id="i1",
+    number="INC-000001",
+    version=1,
+    change=IncidentChange.OPENED,
+    title="catalog: slow",
+    state=IncidentState.NEW,
+    priority=Priority.P2,
+    impact=Level.HIGH,
+    urgency=Level.MEDIUM,
+    services=("catalog", "gateway"),
+    neighbours=("cart",),
+    anomalies=(anomaly("catalog", "a1"), anomaly("gateway", "a2")),
+    started_at=NOW,
+    opened_at=NOW,
+    updated_at=NOW,
+    observed_at=NOW,
+)
+
+
+def write_busy_shop(telemetry: SqliteTelemetryStore) -> None:
+    """Ten minutes of 70 spans a second; in the last one a tenth of them fails."""
+    services = ["gateway", "catalog", "cart", "checkout", "inventory", "payments", "mailer"]
+    for second in range(-540, 60):
+        telemetry.write(spans=[busy(service, second, failing=second >= 0) for service in services])
 
 
 def busy(service: str, second: int, *, failing: bool) -> SpanBatch:
