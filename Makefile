@@ -43,7 +43,7 @@ stack-down: $(READY) ## Stop them; ARGS=--erase also deletes their data and logs
 	@$(BIN)/python -m deploy.stack down $(ARGS)
 
 test-stack: $(READY) ## Every test on real servers, on a stack of its own that is taken down afterwards
-	@$(BIN)/python -m deploy.stack run -- $(BIN)/python -m pytest -m stack $(ARGS)
+	@$(BIN)/python -m deploy.stack run -- $(BIN)/python -m pytest -m stack tests/integration tests/e2e $(ARGS)
 
 test-fast: $(READY) ## Unit tests and laws only
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
