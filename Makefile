@@ -45,6 +45,9 @@ stack-down: $(READY) ## Stop them; ARGS=--erase also deletes their data and logs
 test-stack: $(READY) ## Every test on real servers, on a stack of its own that is taken down afterwards
 	@$(BIN)/python -m deploy.stack run -- $(BIN)/python -m pytest -m stack tests/integration tests/e2e $(ARGS)
 
+demo-stack: $(READY) ## The demo on a real Kafka, Elasticsearch, registry and Collector of its own (docs/demo.md)
+	@$(BIN)/python -m deploy.stack run --settings -- $(BIN)/paramedic demo --stack $(ARGS)
+
 test-fast: $(READY) ## Unit tests and laws only
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
 

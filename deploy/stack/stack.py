@@ -201,6 +201,20 @@ def variables(addresses: Mapping[str, str]) -> dict[str, str]:
     return {f"PARAMEDIC_STACK_{key.upper()}": address for key, address in addresses.items()}
 
 
+def settings_of(addresses: Mapping[str, str]) -> dict[str, str]:
+    """Paramedic's settings for what runs, and where OpenTelemetry's exporters send to when the Collector does."""
+    chosen = {
+        "PARAMEDIC_BROKER": addresses.get("kafka"),
+        "PARAMEDIC_SCHEMA_REGISTRY": addresses.get("registry"),
+        "PARAMEDIC_INCIDENT_STORE": addresses.get("elasticsearch"),
+        "PARAMEDIC_TELEMETRY_STORE": addresses.get("elasticsearch"),
+    }
+    if "collector" in addresses:
+        for signal in ("traces", "metrics", "logs"):
+            chosen[f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"] = f"{addresses['collector']}/v1/{signal}"
+    return {name: value for name, value in chosen.items() if value}
+
+
 def _taken(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
