@@ -82,9 +82,11 @@ class Stack:
             return self._publish()
 
     def fetch(self, names: Sequence[str] = SERVERS) -> None:
-        """Only download and build."""
+        """Only download and build; `Unavailable` when one could not run here anyway."""
         for name in names:
-            self._say(f"{name}: {self._server(name).fetch(self._say)}")
+            server = self._server(name)
+            _require_possible(server)
+            self._say(f"{name}: {server.fetch(self._say)}")
 
     def down(self, names: Sequence[str] = SERVERS) -> None:
         """Stop by process group, the Collector first: SIGTERM, then SIGKILL."""
@@ -136,9 +138,7 @@ class Stack:
         if running is not None:
             self._say(f"{server.name} is already running (pid {running.pid})")
             return running
-        obstacle = server.obstacle()
-        if obstacle:
-            raise Unavailable(f"{server.name} cannot run: {obstacle}")
+        _require_possible(server)
         for port in server.listens_on():
             if _taken(port):
                 raise Unavailable(
@@ -213,6 +213,12 @@ def settings_of(addresses: Mapping[str, str]) -> dict[str, str]:
         for signal in ("traces", "metrics", "logs"):
             chosen[f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"] = f"{addresses['collector']}/v1/{signal}"
     return {name: value for name, value in chosen.items() if value}
+
+
+def _require_possible(server: Server) -> None:
+    obstacle = server.obstacle()
+    if obstacle:
+        raise Unavailable(f"{server.name} cannot run: {obstacle}")
 
 
 def _taken(port: int) -> bool:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from libs.errors import ConfigurationError
 from libs.service.settings import Settings, load_settings
+from paramedic.demo.cluster import require_own
 from paramedic.demo.stage import TELEMETRY_ENDPOINTS, demo_environment, environment, free_port
 
 
@@ -59,3 +61,8 @@ def named_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARAMEDIC_TELEMETRY_STORE", "http://elastic:9200")
     for name in TELEMETRY_ENDPOINTS:
         monkeypatch.setenv(name, "http://collector:4318")
+
+
+def test_the_demo_on_a_stack_says_which_servers_to_name_when_none_is(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"PARAMEDIC_BROKER.*make demo-stack"):
+        require_own(Settings(data_dir=tmp_path, broker="embedded"))

@@ -38,7 +38,7 @@ def test_no_two_ports_are_the_same() -> None:
 
 
 def test_a_port_is_never_one_that_an_outgoing_connection_may_get() -> None:
-    """While a killed server is down, a client that calls it may be given its port as its own; it cannot come back then."""
+    """While a killed server is down, a client that calls it may be given its port; it could not come back then."""
     for ports in (Ports(), free_ports()):
         assert all(1024 <= getattr(ports, field.name) < FIRST_OUTGOING for field in fields(Ports))
 
