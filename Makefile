@@ -97,9 +97,9 @@ bench-console: $(READY) ## Page times of the console with 10,000 incidents
 check-images: $(READY) ## Each service runs with nothing but its own extra, libs/ and schemas/ (needs the package index)
 	@$(BIN)/python -m deploy.images.check $(ARGS)
 
-bench-elastic: $(READY) ## 100,000 incidents and telemetry in Elasticsearch (PARAMEDIC_STACK_ELASTICSEARCH=http://host:port)
-	@$(BIN)/python -m tests.bench.elastic_incidents $(ARGS)
-	@$(BIN)/python -m tests.bench.elastic_telemetry
+bench-elastic: $(READY) ## 100,000 incidents, then telemetry, in a real Elasticsearch: times of the incident API and of every question
+	@$(BIN)/python -m deploy.stack run --only elasticsearch -- $(BIN)/python -m tests.bench.elastic_incidents $(ARGS)
+	@$(BIN)/python -m deploy.stack run --only elasticsearch -- $(BIN)/python -m tests.bench.elastic_telemetry
 
 clean: ## Remove the embedded data folder and caches (keeps .venv)
 	rm -rf .paramedic .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
