@@ -177,7 +177,8 @@ def raise_stage(
     timeline.say(
         f"the shop is open: {SHOP_RATE_PER_S:g} requests/s from its users; control API {shop.control_url}", "green"
     )
-    platform = open_platform("demo", settings)
+    # what Elasticsearch tells of itself once a connection would stand between the lines of the timeline
+    platform = open_platform("demo", settings.model_copy(update={"log_level": "warning"}))
     observer = cleanup.enter_context(Observer(platform, timeline.seen))
     _record(platform, recording, cleanup)
     stage = Stage(
