@@ -43,7 +43,10 @@ stack-down: $(READY) ## Stop them; ARGS=--erase also deletes their data and logs
 	@$(BIN)/python -m deploy.stack down $(ARGS)
 
 test-stack: $(READY) ## Every test on real servers, on a stack of its own that is taken down afterwards
-	@$(BIN)/python -m deploy.stack run -- $(BIN)/python -m pytest -m stack $(ARGS)
+	@$(BIN)/python -m deploy.stack run -- $(BIN)/python -m pytest -m stack tests/integration tests/e2e $(ARGS)
+
+demo-stack: $(READY) ## The demo on a real Kafka, Elasticsearch, registry and Collector of its own (docs/demo.md)
+	@$(BIN)/python -m deploy.stack run --settings -- $(BIN)/paramedic demo --stack $(ARGS)
 
 test-fast: $(READY) ## Unit tests and laws only
 	@$(BIN)/python -m pytest -n logical --dist loadfile tests/unit $(ARGS)
@@ -95,9 +98,9 @@ bench-console: $(READY) ## Page times of the console with 10,000 incidents
 check-images: $(READY) ## Each service runs with nothing but its own extra, libs/ and schemas/ (needs the package index)
 	@$(BIN)/python -m deploy.images.check $(ARGS)
 
-bench-elastic: $(READY) ## 100,000 incidents and telemetry in Elasticsearch (PARAMEDIC_STACK_ELASTICSEARCH=http://host:port)
-	@$(BIN)/python -m tests.bench.elastic_incidents $(ARGS)
-	@$(BIN)/python -m tests.bench.elastic_telemetry
+bench-elastic: $(READY) ## 100,000 incidents, then telemetry, in a real Elasticsearch: times of the incident API and of every question
+	@$(BIN)/python -m deploy.stack run --only elasticsearch -- $(BIN)/python -m tests.bench.elastic_incidents $(ARGS)
+	@$(BIN)/python -m deploy.stack run --only elasticsearch -- $(BIN)/python -m tests.bench.elastic_telemetry
 
 clean: ## Remove the embedded data folder and caches (keeps .venv)
 	rm -rf .paramedic .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,12 +15,16 @@ import typer
 from rich.table import Table
 
 from deploy.stack.layout import free_ports, layout_from_environment, port_variables
-from deploy.stack.stack import SERVERS, Stack, variables
+from deploy.stack.stack import SERVERS, Stack, settings_of, variables
 from libs.errors import ParamedicError, Unavailable
 from paramedic.console import console
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Names = Annotated[list[str] | None, typer.Argument(help=f"{', '.join(SERVERS)}; all of them by default.")]
+
+WithSettings = Annotated[
+    bool, typer.Option("--settings", help="Also Paramedic's settings and OTLP endpoints for these servers.")
+]
 
 
 def _say(line: str) -> None:
@@ -94,13 +98,13 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
 
 
 @app.command()
-def env() -> None:
+def env(settings: WithSettings = False) -> None:
     """Print the addresses as `export` lines for a shell."""
     try:
         addresses = json.loads(layout_from_environment().addresses_file.read_text())
     except FileNotFoundError:
         raise Unavailable("the stack is not up: make stack-up") from None
-    for name, address in variables(addresses).items():
+    for name, address in {**variables(addresses), **(settings_of(addresses) if settings else {})}.items():
         print(f"export {name}={shlex.quote(address)}")
 
 
@@ -117,6 +121,7 @@ def logs(name: str, lines: Annotated[int, typer.Option("--lines", "-n", help="Ho
 def run(
     command: list[str],
     only: Annotated[list[str] | None, typer.Option(help="Only this server; may be given more than once.")] = None,
+    settings: WithSettings = False,
 ) -> None:
     """Run a command beside a stack of its own, on free ports and a throw-away folder, and take it down afterwards.
 
@@ -130,6 +135,7 @@ def run(
     try:
         addresses = stack.up(_possible(stack, only))
         own = {**port_variables(layout.ports), "PARAMEDIC_STACK_DATA": str(layout.data_dir), **variables(addresses)}
+        own |= settings_of(addresses) if settings else {}
         code = subprocess.run(command, env={**os.environ, **own}, check=False).returncode
     finally:
         if layout.data_dir.exists():

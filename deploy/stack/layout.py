@@ -1,18 +1,21 @@
 """Where the stack keeps its files and which loopback ports it takes; PARAMEDIC_STACK_ variables change them."""
 
 import os
+import random
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from libs.errors import ConfigurationError
+from libs.errors import ConfigurationError, Unavailable
 
 HOST: Final = "127.0.0.1"
 VERSIONS: Final = Path(__file__).resolve().parent.parent / "versions.toml"
+FIRST_OUTGOING: Final = 32_768  # Linux takes the ports of outgoing connections from here on (ip_local_port_range)
+_FIRST_FREE: Final = 20_000  # above the ports of the stack that is started by hand
 _PREFIX: Final = "PARAMEDIC_STACK_"
 
 
@@ -87,14 +90,23 @@ def layout_from_environment(environment: Mapping[str, str] | None = None) -> Lay
 
 
 def free_ports() -> Ports:
-    """Ports that nobody listens on now."""
+    """Ports that nobody listens on now, and that no outgoing connection is given while their server is down."""
+    candidates = iter(random.sample(range(_FIRST_FREE, FIRST_OUTGOING), FIRST_OUTGOING - _FIRST_FREE))
     with ExitStack() as held:
-        found = {}
-        for name in _PORT_DEFAULTS:  # all held at once, so that no two are the same
-            probe = held.enter_context(socket.socket())
-            probe.bind((HOST, 0))
-            found[name] = int(probe.getsockname()[1])
-        return Ports(**found)
+        return Ports(**{name: _first_free(candidates, held) for name in _PORT_DEFAULTS})
+
+
+def _first_free(candidates: Iterator[int], held: ExitStack) -> int:
+    """The first port that can be bound; it stays bound until `held` ends, so that nobody takes it meanwhile."""
+    for port in candidates:
+        probe = socket.socket()
+        held.callback(probe.close)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            continue
+        return port
+    raise Unavailable(f"no port between {_FIRST_FREE} and {FIRST_OUTGOING - 1} is free on {HOST}")
 
 
 def port_variables(ports: Ports) -> dict[str, str]:

@@ -21,6 +21,7 @@ from libs.errors import ConfigurationError, Unavailable
 
 SERVERS: Final = ("kafka", "elasticsearch", "registry", "collector")  # the Collector writes to Kafka: it comes last
 _LOG_LINES: Final = 15
+_RELEASE_S: Final = 20.0  # a JVM that is killed gives half a gigabyte of memory back before its sockets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +83,11 @@ class Stack:
             return self._publish()
 
     def fetch(self, names: Sequence[str] = SERVERS) -> None:
-        """Only download and build."""
+        """Only download and build; `Unavailable` when one could not run here anyway."""
         for name in names:
-            self._say(f"{name}: {self._server(name).fetch(self._say)}")
+            server = self._server(name)
+            _require_possible(server)
+            self._say(f"{name}: {server.fetch(self._say)}")
 
     def down(self, names: Sequence[str] = SERVERS) -> None:
         """Stop by process group, the Collector first: SIGTERM, then SIGKILL."""
@@ -94,16 +97,19 @@ class Stack:
                 if group is None:
                     continue
                 clean = processes.stop(group)
+                released(self._server(name).listens_on())
                 self._file(name).unlink(missing_ok=True)
                 self._say(f"{name} stopped" + ("" if clean else " by SIGKILL: it did not end within 15 s"))
             self._publish()
 
     def kill(self, name: str) -> None:
-        """kill -9 one server, as a crash would."""
-        group = self._group(self._server(name).name)
+        """kill -9 one server, as a crash would; it can be started again at once."""
+        server = self._server(name)
+        group = self._group(name)
         if group is None:
             raise Unavailable(f"{name} is not running")
         processes.kill(group)
+        released(server.listens_on())
 
     def obstacles(self, names: Sequence[str] = SERVERS) -> dict[str, str]:
         """Why servers cannot run on this machine; empty when all can."""
@@ -136,9 +142,7 @@ class Stack:
         if running is not None:
             self._say(f"{server.name} is already running (pid {running.pid})")
             return running
-        obstacle = server.obstacle()
-        if obstacle:
-            raise Unavailable(f"{server.name} cannot run: {obstacle}")
+        _require_possible(server)
         for port in server.listens_on():
             if _taken(port):
                 raise Unavailable(
@@ -199,6 +203,34 @@ class Stack:
 def variables(addresses: Mapping[str, str]) -> dict[str, str]:
     """Addresses as environment variables PARAMEDIC_STACK_<KEY>."""
     return {f"PARAMEDIC_STACK_{key.upper()}": address for key, address in addresses.items()}
+
+
+def settings_of(addresses: Mapping[str, str]) -> dict[str, str]:
+    """Paramedic's settings for what runs, and where OpenTelemetry's exporters send to when the Collector does."""
+    chosen = {
+        "PARAMEDIC_BROKER": addresses.get("kafka"),
+        "PARAMEDIC_SCHEMA_REGISTRY": addresses.get("registry"),
+        "PARAMEDIC_INCIDENT_STORE": addresses.get("elasticsearch"),
+        "PARAMEDIC_TELEMETRY_STORE": addresses.get("elasticsearch"),
+    }
+    if "collector" in addresses:
+        for signal in ("traces", "metrics", "logs"):
+            chosen[f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"] = f"{addresses['collector']}/v1/{signal}"
+    return {name: value for name, value in chosen.items() if value}
+
+
+def released(ports: Sequence[int], within_s: float = _RELEASE_S) -> bool:
+    """Wait until nobody listens on ports; whether that came true in time.
+
+    A killed process is a zombie as soon as its first thread is gone; its sockets stay until the last one is.
+    """
+    return processes.wait_until(lambda: not any(map(_taken, ports)), within_s)
+
+
+def _require_possible(server: Server) -> None:
+    obstacle = server.obstacle()
+    if obstacle:
+        raise Unavailable(f"{server.name} cannot run: {obstacle}")
 
 
 def _taken(port: int) -> bool:

@@ -61,6 +61,19 @@ def read_section(source: Mapping[str, Any], section: Section) -> Any:
         raise InvalidMessage(f"section {section.value}: {error}") from error
 
 
+def fields_of(section: Section) -> list[str]:
+    """Fields of a document that `read_section` needs."""
+    match section:
+        case Section.INCIDENT:
+            return ["incident", "anomalies"]
+        case Section.ROOT_CAUSE:
+            return ["investigation.root_cause"]
+        case Section.REMEDIATION:
+            return ["remediation.runs"]
+        case _:
+            return [section.value]
+
+
 def read_document(source: Mapping[str, Any]) -> IncidentDocument | None:
     """The whole document; None without the core."""
     versions = versions_of(source)

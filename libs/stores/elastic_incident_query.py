@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from libs.contracts.document import Section
 from libs.contracts.incident import IncidentState
 from libs.stores.elastic_connection import encodable
 from libs.stores.folded_words import words
@@ -50,6 +51,14 @@ def incident_query(query: IncidentQuery, terms: Sequence[Sequence[str]]) -> Quer
     if terms:
         asked["must"] = [*(_all_of(term) for term in terms[:-1]), _beginning_of(terms[-1])]
     return {"bool": asked}
+
+
+def holding(section: Section, incident_ids: Sequence[str] | None) -> Query:
+    """Incidents that have a section, all of them or those of some ids."""
+    filters: list[Query] = [{"exists": {"field": "incident.id"}}, {"exists": {"field": f"sections.{section.value}"}}]
+    if incident_ids is not None:
+        filters.append({"ids": {"values": [encodable(one) for one in incident_ids]}})
+    return {"bool": {"filter": filters}}
 
 
 def past(before: datetime, exclude: str) -> Query:

@@ -1,15 +1,15 @@
 """The incident store in Elasticsearch: for more than one machine, and for people who look with Kibana."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from libs.contracts.document import IncidentDocument, Section
 from libs.stores.elastic_connection import ElasticConnection, encodable
 from libs.stores.elastic_guarded import GuardedIndex, Stored
-from libs.stores.elastic_incident_document import read_document, read_section, versions_of, with_section
-from libs.stores.elastic_incident_query import BEST_FIRST, NEWEST_FIRST, incident_query, phrases
+from libs.stores.elastic_incident_document import fields_of, read_document, read_section, versions_of, with_section
+from libs.stores.elastic_incident_query import BEST_FIRST, NEWEST_FIRST, holding, incident_query, phrases
 from libs.stores.elastic_numbers import Numbers
 from libs.stores.elastic_options import ElasticOptions
 from libs.stores.elastic_pages import hits, page_of, refresh, search
@@ -19,6 +19,7 @@ from libs.stores.incidents import IncidentPage, IncidentQuery, SimilarHit, Versi
 from libs.stores.section_rules import next_version, require_type
 
 _MOST_RESULTS: Final = 1000
+_SECTIONS_PAGE: Final = 1_000  # a remediation section is some kilobytes
 _STATE: Final = "state/"
 _STATE_PAGE: Final = 500  # a journal or a run is some kilobytes
 
@@ -83,6 +84,17 @@ class ElasticIncidentStore:
         version = versions_of(found.source).get(section.value) if found else None
         return None if found is None or version is None else (read_section(found.source, section), version)
 
+    def sections(self, section: Section, incident_ids: Sequence[str] | None = None) -> Iterator[tuple[str, Any]]:
+        """One section of many incidents, read page by page: (incident id, value), newest `opened_at` first."""
+        if incident_ids is not None and not incident_ids:
+            return
+        refresh(self._connection, self._alias)
+        body = {"query": holding(section, incident_ids), "_source": fields_of(section)}
+        limit = None if incident_ids is None else len(set(incident_ids))
+        found = hits(self._connection, self._alias, body, sort=NEWEST_FIRST, limit=limit, page=_SECTIONS_PAGE)
+        for hit in found:
+            yield hit["_id"], read_section(hit["_source"], section)
+
     def number(self, incident_id: str) -> str:
         """The incident's number, given out once and the same for the same id ever after."""
         return f"INC-{self._numbers.number(incident_id):06d}"
@@ -96,7 +108,7 @@ class ElasticIncidentStore:
         body = {
             "query": incident_query(query, terms),
             "size": min(max(query.limit, 1), _MOST_RESULTS),
-            "_source": ["incident", "anomalies"],
+            "_source": fields_of(Section.INCIDENT),
         }
         order = BEST_FIRST if terms else NEWEST_FIRST
         found, total = page_of(self._connection, self._alias, body, sort=order, offset=max(query.offset, 0))

@@ -1,6 +1,6 @@
 """The incident store port: documents in sections, search, similar incidents, numbers and small shared state."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -110,6 +110,17 @@ class IncidentStore(SimilarSource, Protocol):
 
     def section(self, incident_id: str, section: Section) -> tuple[Any, int] | None:
         """A section's value and version by incident id, or None."""
+        ...
+
+    def sections(self, section: Section, incident_ids: Sequence[str] | None = None) -> Iterator[tuple[str, Any]]:
+        """One section of many incidents, read page by page: (incident id, value), newest `opened_at` first.
+
+        Incidents without the section, or whose core is not there yet, are left out.
+
+        Args:
+            section: Which one.
+            incident_ids: Of these incidents, as many as fit a page of results; None for every incident.
+        """
         ...
 
     def number(self, incident_id: str) -> str:

@@ -1,7 +1,8 @@
 """The incident store in one SQLite file: the embedded default, for one machine."""
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,8 @@ KIND: Final = SqliteKind(
 # A word in the title says more than the same word in one of fifty log lines (bm25 weights in TEXT_COLUMNS order).
 _RANKED: Final = "bm25(incident_text, 8.0, 6.0, 4.0, 6.0, 1.0, 2.0)"
 _MOST_RESULTS: Final = 1000
+_LAST_US: Final = 2**63 - 1
+_SECTIONS_PAGE: Final = 500  # some megabytes at most are held while the caller looks at them
 
 
 class SqliteIncidentStore:
@@ -75,6 +78,26 @@ class SqliteIncidentStore:
                 (bindable(incident_id), section.value),
             ).fetchone()
         return (from_json(row[0], SECTION_TYPES[section]), int(row[1])) if row else None
+
+    def sections(self, section: Section, incident_ids: Sequence[str] | None = None) -> Iterator[tuple[str, Any]]:
+        """One section of many incidents, read page by page: (incident id, value), newest `opened_at` first."""
+        chosen = "" if incident_ids is None else "AND i.id IN (SELECT value FROM json_each(:ids)) "
+        ids = json.dumps([bindable(one) for one in incident_ids or ()])
+        after = {"opened": _LAST_US, "row": 0}
+        while True:
+            with self._file.read() as connection:
+                rows = connection.execute(
+                    "SELECT i.opened_us, i.row, i.id, s.value FROM incidents AS i "
+                    "JOIN sections AS s ON s.incident_id = i.id AND s.section = :section "
+                    f"WHERE i.state IS NOT NULL AND (i.opened_us, i.row) < (:opened, :row) {chosen}"
+                    "ORDER BY i.opened_us DESC, i.row DESC LIMIT :limit",
+                    {"section": section.value, "ids": ids, "limit": _SECTIONS_PAGE, **after},
+                ).fetchall()
+            for _, _, incident_id, value in rows:
+                yield incident_id, from_json(value, SECTION_TYPES[section])
+            if len(rows) < _SECTIONS_PAGE:
+                return
+            after = {"opened": rows[-1][0], "row": rows[-1][1]}
 
     def number(self, incident_id: str) -> str:
         """The incident's number, given out once and the same for the same id ever after."""

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -13,6 +13,7 @@ from confluent_kafka.admin import (
     ConfigResource,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 
@@ -70,6 +71,26 @@ class TopicAdmin:
             for name in found
         }  # fmt: skip
         return ClusterTopics(brokers=len(metadata.brokers), topics=present)
+
+    def messages(self, names: Iterable[str]) -> dict[str, int]:
+        """How many messages each topic holds; topics that are empty or not there are left out."""
+        metadata: Any = self._asking(lambda: self._client.list_topics(timeout=_ANSWER_S))
+        places = [
+            TopicPartition(name, partition)
+            for name in names
+            if name in metadata.topics
+            for partition in metadata.topics[name].partitions
+        ]
+        if not places:
+            return {}
+        first = self._client.list_offsets({place: OffsetSpec.earliest() for place in places})
+        end = self._client.list_offsets({place: OffsetSpec.latest() for place in places})
+        held: dict[str, int] = {}
+        for place in places:
+            count = self._wait(end[place], place.topic).offset - self._wait(first[place], place.topic).offset
+            if count > 0:
+                held[place.topic] = held.get(place.topic, 0) + count
+        return held
 
     def carry_out(self, step: Step) -> None:
         """Do what a step says; a topic that somebody else created meanwhile is as good.

@@ -32,6 +32,12 @@ def register(app: typer.Typer) -> None:
         skip_replay: Annotated[
             bool, typer.Option("--skip-replay", help="Do not replay the recording at the end.")
         ] = False,
+        stack: Annotated[
+            bool,
+            typer.Option(
+                "--stack", help="On the broker, registry and stores of the settings, which must be empty, not embedded."
+            ),
+        ] = False,
     ) -> None:
         """Start broker, services and a real shop; break it; watch Paramedic notice, investigate and heal.
 
@@ -57,6 +63,7 @@ def register(app: typer.Typer) -> None:
             seed=seed,
             quiet_s=quiet_s,
             improve=not scenario,
+            stack=stack,
         )
         result = run_demo(options, stop)
         comparison = None

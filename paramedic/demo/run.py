@@ -17,6 +17,7 @@ from libs.errors import ParamedicError
 from libs.service.settings import Settings, load_settings
 from paramedic.api_client import post
 from paramedic.console import console
+from paramedic.demo.cluster import require_own
 from paramedic.demo.history import judge_history
 from paramedic.demo.improve_act import improve
 from paramedic.demo.improvement import Improvement, on_healthy, open_recommendations
@@ -43,6 +44,7 @@ class DemoOptions:
         quiet: Print no timeline.
         quiet_s: Length of the quiet scenario in seconds.
         improve: Whether to try a recommended code change after the faults.
+        stack: Run on the servers of the settings instead of the embedded broker and SQLite.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -51,6 +53,7 @@ class DemoOptions:
     quiet: bool = False
     quiet_s: float = QUIET_S
     improve: bool = False
+    stack: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,10 +84,16 @@ class DemoResult:
 
 
 def run_demo(options: DemoOptions, stop: threading.Event) -> DemoResult:
-    """Run the scenarios; whatever happens, no process is left behind."""
-    with environment(demo_environment(load_settings())):
+    """Run the scenarios; whatever happens, no process is left behind.
+
+    Raises:
+        ConfigurationError: `options.stack`, and the settings name no servers, or servers with somebody's data.
+    """
+    with environment(demo_environment(load_settings(), stack=options.stack)):
         settings = load_settings()
         shutil.rmtree(settings.data_dir, ignore_errors=True)
+        if options.stack:
+            require_own(settings)
         result = DemoResult(settings=settings, recording=settings.data_dir / "recording")
         with ExitStack() as cleanup:
             timeline = Timeline(quiet=options.quiet)

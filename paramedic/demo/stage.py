@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from libs.service.platform import Platform, open_platform
 from libs.service.settings import Settings
 from paramedic.api_client import api_url
 from paramedic.console import console
+from paramedic.demo.cluster import put_in_place
 from paramedic.demo.observer import Observer, Seen
 from paramedic.demo.timeline import Timeline
 from paramedic.recording_writer import record_topics
@@ -27,7 +28,16 @@ from paramedic.supervisor import SERVICES, Supervisor, run_file
 R = TypeVar("R")
 ROOT: Final = Path(__file__).resolve().parents[2]
 SHOP_RATE_PER_S: Final = 12.0
+TELEMETRY_ENDPOINTS: Final = tuple(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT" for signal in ("TRACES", "METRICS", "LOGS"))
 LAG_FACTOR: Final = 2.0  # telemetry that reaches the store at half the pace of the clock is still waited for
+# What the environment names for a real cluster must not be written to by a demo that embeds everything.
+_EMBEDDED: Final[dict[str, str | None]] = {
+    "PARAMEDIC_BROKER": "embedded",
+    "PARAMEDIC_INCIDENT_STORE": "sqlite",
+    "PARAMEDIC_TELEMETRY_STORE": "sqlite",
+    "PARAMEDIC_SCHEMA_REGISTRY": "",
+    **dict.fromkeys(TELEMETRY_ENDPOINTS),
+}
 # these two ask the shop's control API, whose address is known only when the shop is open
 _AFTER_THE_SHOP: Final = ("remediation", "console")
 
@@ -78,14 +88,17 @@ class Stage:
         return str(run_file(self.settings, service).get("url", ""))
 
 
-def demo_environment(base: Settings) -> dict[str, str]:
-    """Settings of a demo: a data folder of its own, holds as short as one viewer's patience, ports that are free."""
+def demo_environment(base: Settings, *, stack: bool = False) -> dict[str, str | None]:
+    """Settings of a demo: a data folder of its own, holds as short as one viewer's patience, ports that are free.
+
+    Args:
+        base: Settings of the environment.
+        stack: Keep its broker, registry, stores and telemetry endpoints instead of embedding everything.
+    """
     recommendations = ROOT / "examples" / "shop" / "recommendations.toml"
     return {
         "PARAMEDIC_DATA_DIR": str((base.data_dir / "demo").absolute()),
-        "PARAMEDIC_BROKER": "embedded",
-        "PARAMEDIC_INCIDENT_STORE": "sqlite",
-        "PARAMEDIC_TELEMETRY_STORE": "sqlite",
+        **({} if stack else _EMBEDDED),
         "PARAMEDIC_HOLD_S": "5",
         "PARAMEDIC_VERIFY_S": "90",
         "PARAMEDIC_CORRELATION_S": "30",
@@ -110,18 +123,22 @@ def free_port(host: str, port: int) -> int:
 
 
 @contextmanager
-def environment(added: dict[str, str]) -> Iterator[None]:
-    """Environment variables for the time of the demo."""
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
+def environment(changed: Mapping[str, str | None]) -> Iterator[None]:
+    """Environment variables for the time of the demo; None takes one away."""
+    before = {name: os.environ.get(name) for name in changed}
+    _set(changed)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def raise_stage(
@@ -130,13 +147,19 @@ def raise_stage(
     """Start everything; None when stopped meanwhile. What was started ends with `cleanup`."""
     supervisor = Supervisor(settings, on_event=lambda text: timeline.say(text, "yellow"))
     cleanup.callback(supervisor.stop)
-    with console.status("starting the embedded broker"):
-        supervisor.start_broker()
-        supervisor.wait_broker()
+    if settings.broker == "embedded":
+        with console.status("starting the embedded broker"):
+            supervisor.start_broker()
+            supervisor.wait_broker()
+    else:
+        put_in_place(settings, lambda text: timeline.say(text, "dim"))
     first = [service for service in SERVICES if service not in _AFTER_THE_SHOP]
     if not _start(supervisor, first, stop):
         return None
     timeline.say("broker and services are ready", "green")
+    for name in TELEMETRY_ENDPOINTS:
+        if name in os.environ:
+            timeline.say(f"the shop sends to {os.environ[name]} ({name})")
     with console.status("starting the shop"):
         shop = Shop.start(
             str(run_file(settings, "intake")["url"]),
@@ -154,7 +177,8 @@ def raise_stage(
     timeline.say(
         f"the shop is open: {SHOP_RATE_PER_S:g} requests/s from its users; control API {shop.control_url}", "green"
     )
-    platform = open_platform("demo", settings)
+    # what Elasticsearch tells of itself once a connection would stand between the lines of the timeline
+    platform = open_platform("demo", settings.model_copy(update={"log_level": "warning"}))
     observer = cleanup.enter_context(Observer(platform, timeline.seen))
     _record(platform, recording, cleanup)
     stage = Stage(

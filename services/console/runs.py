@@ -5,7 +5,7 @@ have not ended, and for the newest ones, so that a missed event delays a run but
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from libs.contracts.document import Section
@@ -52,21 +52,17 @@ class RunIndex:
         while True:
             limit = _PAGE if not self._complete else _NEWEST
             page = self._incidents.search(IncidentQuery(limit=limit, offset=offset))
-            for core in page.incidents:
-                self._numbers[core.id] = core.number
-                self._read(core.id)
+            self._numbers.update({core.id: core.number for core in page.incidents})
+            self._read([core.id for core in page.incidents])
             offset += len(page.incidents)
             if self._complete or not page.incidents or offset >= page.total:
                 break
         self._complete = True
         changed, self._changed = self._changed, set()
-        for incident_id in {*changed, *_unfinished(self._runs.items())}:
-            self._read(incident_id)
+        self._read(sorted({*changed, *_unfinished(self._runs.items())}))
 
-    def _read(self, incident_id: str) -> None:
-        section = self._incidents.section(incident_id, Section.REMEDIATION)
-        if section is not None:
-            self._runs[incident_id] = section[0]
+    def _read(self, incident_ids: Sequence[str]) -> None:
+        self._runs.update(self._incidents.sections(Section.REMEDIATION, incident_ids))
 
 
 def _unfinished(runs: Iterable[tuple[str, tuple[RemediationChanged, ...]]]) -> list[str]:

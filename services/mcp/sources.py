@@ -1,5 +1,6 @@
 """What the tools may read: the reading half of each store, so that the types leave no way to write."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from libs.contracts.document import IncidentDocument, Section
@@ -18,6 +19,10 @@ class IncidentReader(SimilarSource, Protocol):
 
     def section(self, incident_id: str, section: Section) -> tuple[Any, int] | None:
         """A section's value and version by incident id, or None."""
+        ...
+
+    def sections(self, section: Section, incident_ids: Sequence[str] | None = None) -> Iterator[tuple[str, Any]]:
+        """One section of many incidents, or of every incident: (incident id, value), newest `opened_at` first."""
         ...
 
     def search(self, query: IncidentQuery) -> IncidentPage:

@@ -22,7 +22,6 @@ from services.ticketing.graph import call_graph
 
 MOST_RESULTS: Final = 200
 MOST_OFFSET: Final = 100_000
-_PAGE: Final = 500
 
 
 def json_of(value: Any, status: int = 200) -> Response:
@@ -150,15 +149,8 @@ def _recommendation_routes(router: APIRouter, incidents: IncidentStore) -> None:
 
 def all_runs(incidents: IncidentStore) -> Iterator[RemediationChanged]:
     """Every remediation run of every incident, by incident, newest incident first."""
-    offset = 0
-    while True:
-        page = incidents.search(IncidentQuery(limit=_PAGE, offset=offset))
-        for core in page.incidents:
-            section = incidents.section(core.id, Section.REMEDIATION)
-            yield from section[0] if section else ()
-        offset += len(page.incidents)
-        if not page.incidents or offset >= page.total:
-            return
+    for _, found in incidents.sections(Section.REMEDIATION):
+        yield from found
 
 
 def _services(incidents: IncidentStore, telemetry: TelemetryReader) -> Iterator[ServiceView]:

@@ -14,7 +14,7 @@ from libs.contracts.document import IncidentDocument, Section
 from libs.contracts.recommendation import CodeChangeRecommended
 from libs.contracts.remediation import FINAL_STATES, RemediationChanged
 from libs.errors import Conflict, NotFound
-from libs.stores.incidents import IncidentQuery, IncidentStore
+from libs.stores.incidents import IncidentStore
 from libs.streaming.broker import Producer
 from libs.streaming.command_sender import CommandSender
 from services.ticketing.lifecycle import ALLOWED, refusal
@@ -23,7 +23,6 @@ from services.ticketing.ticket import audit_id, command_entry_id
 EFFECT_S: Final = 2.0
 _LOOK_S: Final = 0.04
 RECOMMENDATION_PREFIX: Final = "recommendation/"  # of the recommender's shared state
-_RUNS_PAGE: Final = 500
 T = TypeVar("T")
 
 
@@ -172,18 +171,11 @@ class Decisions:
 
     def run(self, run_id: str) -> RemediationChanged:
         """A remediation run by id; `NotFound` says how to find one."""
-        offset = 0
-        while True:
-            page = self._store.search(IncidentQuery(limit=_RUNS_PAGE, offset=offset))
-            for core in page.incidents:
-                section = self._store.section(core.id, Section.REMEDIATION)
-                for run in section[0] if section else ():
-                    if run.id == run_id:
-                        found: RemediationChanged = run
-                        return found
-            offset += len(page.incidents)
-            if not page.incidents or offset >= page.total:
-                raise NotFound(f"no remediation run {run_id!r}; GET /api/v1/remediations lists them")
+        runs = (run for _, held in self._store.sections(Section.REMEDIATION) for run in held)
+        found: RemediationChanged | None = next((run for run in runs if run.id == run_id), None)
+        if found is not None:
+            return found
+        raise NotFound(f"no remediation run {run_id!r}; GET /api/v1/remediations lists them")
 
     def close(self) -> None:
         """End waiting requests and let go of the broker."""

@@ -1,6 +1,6 @@
 """100,000 incidents in Elasticsearch: times of the incident API over real HTTP, and how well similar ones are found.
 
-Run: PARAMEDIC_STACK_ELASTICSEARCH=http://127.0.0.1:19200 python -m tests.bench.elastic_incidents [incidents]
+Run: make bench-elastic, or python -m tests.bench.elastic_incidents [incidents] with PARAMEDIC_STACK_ELASTICSEARCH set.
 Prints median, p95 and worst of each question, one request after the other, and what HTTP itself costs here. The
 requirement is p95 <= 200 ms for lists and searches. `similar` is compared with ranking every incident exactly.
 """
@@ -38,6 +38,7 @@ from tests.integration.elastic_servers import VARIABLE, Space, empty_space, own_
 
 INCIDENTS_DEFAULT: Final = 100_000
 REQUESTS: Final = 100
+REQUESTS_OF_ALL: Final = 5  # each reads the runs of every incident
 WRITERS: Final = 4
 LIMIT_MS: Final = 200.0
 NOW: Final = datetime(2026, 6, 1, tzinfo=UTC)
@@ -57,6 +58,9 @@ _WORDS: Final = """deadlock timeout pool exhausted connection refused heap garba
 dns resolution leader election rebalance throttled quota disk full replication lag cache stampede retry storm
 serialization schema migration index bloat vacuum circuit breaker open rate limit"""
 WORDS: Final = _WORDS.split()
+Question = tuple[
+    str, bool, Callable[[], tuple[str, dict[str, Any]]]
+]  # name, whether LIMIT_MS holds, path and parameters
 
 
 def main() -> None:
@@ -210,7 +214,7 @@ def _no_producer() -> Any:
 def _ask(http: httpx.Client, count: int) -> bool:
     chance = random.Random(11)
     month = {"from": "2026-04-20T00:00:00Z", "to": "2026-05-20T00:00:00Z"}
-    questions: list[tuple[str, bool, Callable[[], tuple[str, dict[str, Any]]]]] = [
+    questions: list[Question] = [
         ("healthz (HTTP alone)", False, lambda: ("/healthz", {})),
         ("list, newest 50", True, lambda: ("/api/v1/incidents", {})),
         ("list, page 200", True, lambda: ("/api/v1/incidents", {"offset": min(10_000, count // 2)})),
@@ -225,10 +229,19 @@ def _ask(http: httpx.Client, count: int) -> bool:
         ("get by number", False, lambda: (f"/api/v1/incidents/INC-{chance.randint(1, count):06d}", {})),
         ("get by id", False, lambda: (f"/api/v1/incidents/incident-{chance.randint(1, count):06d}", {})),
     ]  # fmt: skip
+    whole: list[Question] = [
+        ("remediation runs, newest 50", False, lambda: ("/api/v1/remediations", {})),
+        ("scorecard of every run", False, lambda: ("/api/v1/scorecard", {})),
+    ]
+    return _slow(http, questions, REQUESTS) | _slow(http, whole, REQUESTS_OF_ALL)
+
+
+def _slow(http: httpx.Client, questions: Sequence[Question], requests: int) -> bool:
+    """Ask each so many times; whether one that has a limit took longer."""
     slow = False
     for name, limited, question in questions:
         times, answer = [], httpx.Response(500)
-        for _ in range(REQUESTS):
+        for _ in range(requests):
             path, parameters = question()
             begun = time.perf_counter()
             answer = http.get(path, params=parameters)

@@ -13,7 +13,7 @@ from libs.service.open_registry import open_registry
 from libs.service.settings import Settings, load_settings
 from paramedic.schema_registration import register
 from paramedic.supervisor import SERVICES, Supervisor, run_file
-from tests.e2e.test_stack_kill_and_restart import PATIENCE_S, Scenario, store_address
+from tests.e2e.test_stack_kill_and_restart import PATIENCE_S, Scenario, empty_elasticsearch
 from tests.integration.stack_servers import address, renew_topics, stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
@@ -22,6 +22,7 @@ EVERY_TOPIC = [name for topic in topics().values() for name in (topic.name, topi
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    empty_elasticsearch(address("elasticsearch"))
     for name, value in {
         "DATA_DIR": str(tmp_path),
         "INTAKE_PORT": "0",
@@ -32,8 +33,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         "VERIFY_S": "90",
         "BROKER": address("kafka"),
         "SCHEMA_REGISTRY": address("registry"),
-        "INCIDENT_STORE": store_address(),
-        "TELEMETRY_STORE": store_address(),
+        "INCIDENT_STORE": address("elasticsearch"),
+        "TELEMETRY_STORE": address("elasticsearch"),
     }.items():
         monkeypatch.setenv(f"PARAMEDIC_{name}", value)
     for signal in ("traces", "metrics", "logs"):  # the shop's changes still go to intake, as a deployment system's do

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 T = TypeVar("T")
 WRITERS, INCIDENTS = 4, 15
+PATIENCE_S = 240.0
 PAUSE = threading.Event()  # never set: `wait` is the back-off of a service that holds
 
 
@@ -56,11 +58,14 @@ class Progress:
 
 
 def held(attempt: Callable[[], T]) -> T:
-    """As a service does: hold while the store is away, then do the same thing again."""
+    """As a service does: hold while the store is away, then do the same thing again; a store that stays away fails."""
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return attempt()
         except Unavailable:
+            if time.monotonic() > deadline:
+                raise
             PAUSE.wait(0.2)
 
 

@@ -57,9 +57,8 @@ def _ask(sources: Sources, asked: PageArguments) -> ScorecardAnswer:
 
 
 def _runs(incidents: IncidentReader, ids: list[str]) -> Iterator[RemediationChanged]:
-    for incident_id in ids:
-        section = incidents.section(incident_id, Section.REMEDIATION)
-        yield from section[0] if section else ()
+    for _, found in incidents.sections(Section.REMEDIATION, ids):
+        yield from found
 
 
 def _row(score: PatternScore) -> ScoreRow:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.layout import Ports, free_ports, layout_from_environment, port_variables, versions
+from deploy.stack.layout import FIRST_OUTGOING, Ports, free_ports, layout_from_environment, port_variables, versions
 from libs.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -35,6 +35,12 @@ def test_no_two_ports_are_the_same() -> None:
     for ports in (Ports(), free_ports()):
         numbers = [getattr(ports, field.name) for field in fields(Ports)]
         assert len(set(numbers)) == len(numbers)
+
+
+def test_a_port_is_never_one_that_an_outgoing_connection_may_get() -> None:
+    """While a killed server is down, a client that calls it may be given its port; it could not come back then."""
+    for ports in (Ports(), free_ports()):
+        assert all(1024 <= getattr(ports, field.name) < FIRST_OUTGOING for field in fields(Ports))
 
 
 def test_the_collector_is_built_from_the_version_of_the_versions_file() -> None:

@@ -84,6 +84,18 @@ def remediation(identity: str) -> RemediationChanged:
     )
 
 
+def every_section(identity: str) -> dict[Section, Any]:
+    return {
+        Section.INCIDENT: incident(identity),
+        Section.CONTEXT: IncidentContext(logs=(LogSample(timestamp=NOON, service="x", severity=17, body="ü"),)),
+        Section.TIMELINE: (TimelineEntry(id="t", at=NOON, actor="x", kind="state", text="opened"),),
+        Section.ROOT_CAUSE: root_cause("ann"),
+        Section.TICKETS: (LinkedTicket(system="jira", key="X-1"),),
+        Section.INVESTIGATION: investigation(identity, "n+1 query"),
+        Section.REMEDIATION: (remediation(identity),),
+    }
+
+
 def found(store: IncidentStore, **query: Any) -> list[str]:
     return [entry.id for entry in store.search(IncidentQuery(**query)).incidents]
 
@@ -94,22 +106,14 @@ class IncidentStoreLaws:
     def test_an_empty_store_answers_every_question_with_nothing(self, store: IncidentStore) -> None:
         assert store.get("x") is None
         assert store.section("x", Section.INCIDENT) is None
+        assert list(store.sections(Section.INCIDENT)) == list(store.sections(Section.INCIDENT, ["x"])) == []
         assert store.search(IncidentQuery()).total == 0
         assert store.similar(["a"], "b", before=LATER, exclude="") == []
         assert store.state("x") is None
         assert store.states("") == {}
 
     def test_a_document_holds_every_section(self, store: IncidentStore) -> None:
-        core = incident("a")
-        values: dict[Section, Any] = {
-            Section.INCIDENT: core,
-            Section.CONTEXT: IncidentContext(logs=(LogSample(timestamp=NOON, service="x", severity=17, body="ü"),)),
-            Section.TIMELINE: (TimelineEntry(id="t", at=NOON, actor="x", kind="state", text="opened"),),
-            Section.ROOT_CAUSE: root_cause("ann"),
-            Section.TICKETS: (LinkedTicket(system="jira", key="X-1"),),
-            Section.INVESTIGATION: investigation("a", "n+1 query"),
-            Section.REMEDIATION: (remediation("a"),),
-        }
+        values = every_section("a")
         assert set(values) == set(SECTION_TYPES)
         for section, value in values.items():
             assert store.put("a", section, value) == 1
@@ -137,6 +141,43 @@ class IncidentStoreLaws:
         assert document is not None
         assert document.investigation == investigation("a", "exhausted connections")
         assert found(store, text="exhausted") == ["a"]
+
+    def test_a_section_of_every_incident_is_read_at_once_newest_first(self, store: IncidentStore) -> None:
+        for n, identity in enumerate(("old", "new", "without")):
+            put(store, identity, opened_at=NOON + timedelta(hours=n))
+        for identity in ("old", "new", "no-core-yet"):
+            store.put(identity, Section.REMEDIATION, (remediation(identity),))
+        store.put("old", Section.ROOT_CAUSE, root_cause("ann"))
+        runs = {identity: (identity, (remediation(identity),)) for identity in ("old", "new")}
+        assert list(store.sections(Section.REMEDIATION)) == [runs["new"], runs["old"]]
+        assert list(store.sections(Section.ROOT_CAUSE)) == [("old", root_cause("ann"))]
+        assert [identity for identity, _ in store.sections(Section.INCIDENT)] == ["without", "new", "old"]
+        asked = ["old", "without", "no-core-yet", "unknown", "old", "\ud800", "' OR 1=1 --"]
+        assert list(store.sections(Section.REMEDIATION, asked)) == [runs["old"]]
+        assert list(store.sections(Section.REMEDIATION, [])) == []
+
+    @pytest.mark.parametrize("section", list(Section))
+    def test_a_section_read_at_once_is_the_section_read_alone(self, store: IncidentStore, section: Section) -> None:
+        for identity in ("a", "b"):
+            for other, value in every_section(identity).items():
+                store.put(identity, other, value)
+        assert dict(store.sections(section)) == {one: every_section(one)[section] for one in ("a", "b")}
+
+    def test_more_sections_than_a_page_holds_are_read_once_each(
+        self, store: IncidentStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(f"{type(store).__module__}._SECTIONS_PAGE", 3)
+        identities = [f"i{n}" for n in range(7)]
+        for n, identity in enumerate(identities):
+            put(store, identity, opened_at=NOON + timedelta(minutes=n // 3))
+            store.put(identity, Section.REMEDIATION, (remediation(identity),))
+        together = [identity for identity, _ in store.sections(Section.REMEDIATION)]
+        assert sorted(together) == identities
+        assert together == found(store)
+        some = identities[1:6]
+        assert [identity for identity, _ in store.sections(Section.REMEDIATION, some)] == [
+            identity for identity in together if identity in some
+        ]
 
     def test_writing_twice_leaves_one_document(self, store: IncidentStore) -> None:
         for _ in range(2):
