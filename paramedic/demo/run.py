@@ -23,6 +23,7 @@ from paramedic.demo.improve_act import improve
 from paramedic.demo.improvement import Improvement, on_healthy, open_recommendations
 from paramedic.demo.judge import Outcome, judge, last_run, ticket_of
 from paramedic.demo.observer import Seen, last_closed, newest_incident, openings, runs
+from paramedic.demo.patience import patiently
 from paramedic.demo.scenario import QUIET_S, WEAK, Ending, Scenario
 from paramedic.demo.stage import Stage, demo_environment, environment, keep, memory_mib, raise_stage
 from paramedic.demo.timeline import Timeline
@@ -153,21 +154,26 @@ def _warm_up(stage: Stage) -> None:
 def _fault(stage: Stage, scenario: Scenario) -> Outcome:
     began_at = datetime.now(UTC)
     stage.timeline.say(f"── fault {scenario.name}: {scenario.title}")
-    stage.shop.inject(scenario.name)
+    if not _in_the_shop(stage, lambda: stage.shop.inject(scenario.name)):
+        return judge(scenario, [], began_at, began_at, None)
     live_at = datetime.now(UTC)
     ticket = Ticket(scenario=scenario, began_at=began_at)
     opened = stage.wait(ticket.newest, DETECTION_S)
     approved_at = _approve(stage, ticket) if opened and scenario.ending is Ending.APPROVED else None
     healed = opened is not None and _see_through(stage, ticket)
     if not healed:
-        stage.shop.clear(scenario.name)
+        _in_the_shop(stage, lambda: stage.shop.clear(scenario.name))
     if opened:
         stage.wait(ticket.resolved, RECOVERY_S)
     if healed and scenario.outlasts_fix:
-        stage.shop.clear(scenario.name)
+        _in_the_shop(stage, lambda: stage.shop.clear(scenario.name))
     events = stage.observer.events()
     stage.troubles.append((began_at, _calm_again(events, ticket)))
     return judge(scenario, events, live_at, began_at, approved_at)
+
+
+def _in_the_shop(stage: Stage, act: Callable[[], object]) -> bool:
+    return patiently(act, stage.stop, lambda text: stage.timeline.say(text, "red"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
