@@ -7,7 +7,7 @@ from typing import Any, Final
 from libs.contracts.anomaly import AnomalyDetected, EpisodeState
 from libs.contracts.remediation import RunState
 from services.remediation.facts import AnomalySeen, Applied, Away, Refused, Undone
-from services.remediation.run import WORSE_THAN_LOW, Now, Phase, Run, Told, Watch, move, watch_of
+from services.remediation.run import WORSE_THAN_LOW, Now, Phase, Run, Told, Watch, is_load, move, watch_of
 
 # An executor answers when the change is live; one that only accepts it gets this long, wall clock.
 LIVE_S: Final = 120.0
@@ -91,7 +91,7 @@ def on_anomaly(run: Run, fact: AnomalySeen, now: Now) -> Run:
             )
         run = _with(run, newest)
         return _verify(run, now) if run.phase is Phase.VERIFY else run
-    if anomaly.severity not in WORSE_THAN_LOW:
+    if anomaly.severity not in WORSE_THAN_LOW or is_load(anomaly):
         return run
     if not _is_new(run, anomaly):
         # Late news of the same trouble: it has to close as well.

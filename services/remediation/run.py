@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from libs.contracts.anomaly import AnomalyDetected, EpisodeState, Severity
+from libs.contracts.anomaly import AnomalyDetected, EpisodeState, Severity, Signal
 from libs.contracts.investigation import Hypothesis
 from libs.contracts.remediation import FINAL_STATES, RemediationChanged, RunState, RunStep
 from libs.runbooks.actions import ActionCall
@@ -289,11 +289,20 @@ def open_run(opening: Opening, now: Now) -> Run:
 
 
 def watches(target: str, anomalies: Sequence[AnomalyDetected]) -> tuple[Watch, ...]:
-    """What to watch of an incident: anomalies on the target or on calls to it trigger; without any, all of them do."""
-    found = [watch_of(target, anomaly) for anomaly in anomalies]
+    """What to watch of an incident: anomalies on the target or on calls to it trigger; without any, all of them do.
+
+    More requests than usual are watched only where there is nothing else.
+    """
+    harm = [anomaly for anomaly in anomalies if not is_load(anomaly)]
+    found = [watch_of(target, anomaly) for anomaly in harm or anomalies]
     if not any(watch.trigger for watch in found):
         found = [replace(watch, trigger=True) for watch in found]
     return tuple(found)
+
+
+def is_load(anomaly: AnomalyDetected) -> bool:
+    """Whether there are only more requests than usual: no harm, and a fix that lets them through raises them."""
+    return anomaly.signal is Signal.TRAFFIC and anomaly.observed > anomaly.expected
 
 
 def watch_of(target: str, anomaly: AnomalyDetected) -> Watch:

@@ -32,7 +32,7 @@ from services.remediation.facts import (
     Undone,
     WentLive,
 )
-from services.remediation.run import Run
+from services.remediation.run import Run, watches
 from tests.unit.libs.runbooks.made import a_change, a_hypothesis, an_anomaly, an_incident, at, closed
 from tests.unit.services.remediation.started import (
     BEFORE,
@@ -153,11 +153,23 @@ def test_a_neighbour_that_breaks_after_the_fix_fails_the_run(run: Run) -> None:
         an_anomaly("inventory", started_at=at(46), severity=Severity.LOW),
         an_anomaly("inventory", started_at=at(24)),
         an_anomaly("far-away", started_at=at(46)),
+        an_anomaly("inventory", started_at=at(46), signal=Signal.TRAFFIC, observed=9.0, expected=3.0),
     ],
-    ids=["low", "began in a mixed window", "no neighbour"],
+    ids=["low", "began in a mixed window", "no neighbour", "is given more to do"],
 )
 def test_what_is_no_new_trouble_of_a_neighbour_does_not_fail_the_run(harmless: AnomalyDetected) -> None:
     assert after(verifying(), seen(harmless), seconds=55).change.state is RunState.VERIFYING
+
+
+def test_a_neighbour_that_is_asked_no_more_fails_the_run() -> None:
+    starved = an_anomaly("inventory", started_at=at(46), signal=Signal.TRAFFIC, observed=0.0, expected=3.0)
+    assert after(verifying(), seen(starved), seconds=55).change.state is RunState.ROLLING_BACK
+
+
+def test_a_surge_that_goes_on_need_not_close_where_its_harm_has() -> None:
+    surge = an_anomaly("inventory", id="surge", signal=Signal.TRAFFIC, observed=9.0, expected=3.0)
+    assert [watch.id for watch in watches("catalog", [TRIGGER, surge])] == [TRIGGER.id]
+    assert [watch.id for watch in watches("catalog", [surge])] == ["surge"]
 
 
 def test_a_symptom_that_flares_up_again_before_the_end_has_to_close_as_well() -> None:
