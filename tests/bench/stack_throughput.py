@@ -21,7 +21,7 @@ from typing import Final
 import psutil
 from confluent_kafka import Consumer
 
-from libs.contracts.topics import TELEMETRY_METRICS
+from libs.contracts.topics import TELEMETRY_METRICS, topics
 from libs.streaming.kafka import KafkaBroker
 from tests.bench.detector_pipeline import encoded, judged, wait_until
 from tests.integration.stack_servers import renew_topics
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=10)
     arguments = parser.parse_args()
     address = os.environ["PARAMEDIC_STACK_KAFKA"]
-    renew_topics([TELEMETRY_METRICS])
+    renew_topics([name for topic in topics().values() for name in (topic.name, topic.dead_letter)])
     messages = encoded(arguments, arguments.rounds)
     count, points = len(messages), sum(number for number, _, _ in messages)
     filled_s = fill(KafkaBroker(address), messages)
