@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -132,6 +133,7 @@ def run(
     layout = replace(layout_from_environment(), data_dir=folder / "stack", ports=free_ports())
     stack = Stack(layout, _say)
     code = 1
+    signal.signal(signal.SIGTERM, _leave)
     try:
         addresses = stack.up(_possible(stack, only))
         own = {**port_variables(layout.ports), "PARAMEDIC_STACK_DATA": str(layout.data_dir), **variables(addresses)}
@@ -145,6 +147,11 @@ def run(
         else:
             _say(f"logs of the servers are in {layout.logs_dir}")
     raise typer.Exit(code)
+
+
+def _leave(number: int, _: object) -> None:
+    """End as an error would, so that the servers do not outlive `run`."""
+    raise SystemExit(128 + number)
 
 
 def main() -> None:
