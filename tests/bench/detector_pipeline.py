@@ -244,7 +244,7 @@ def wait_until(condition: "object", timeout_s: float, what: str) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(what)
-        threading.Event().wait(0.02)
+        threading.Event().wait(0.1)  # each look costs the worker some milliseconds
 
 
 def report(name: str, points: int, wall_s: float, cpu_s: float, arguments: argparse.Namespace) -> None:
