@@ -49,6 +49,7 @@ def routes(incidents: IncidentStore, telemetry: TelemetryReader) -> APIRouter:
 def _incident_routes(router: APIRouter, incidents: IncidentStore) -> None:
     @router.get("/incidents", summary="List and search incidents", response_model=IncidentList, tags=["incidents"])
     def list_incidents(
+        # FastAPI reads these lists once and hands every request a copy: None would make the schema nullable
         state: Annotated[list[IncidentState], Query(description="Any of these states.")] = [],  # noqa: B006
         priority: Annotated[list[Priority], Query(description="Any of these priorities.")] = [],  # noqa: B006
         service: Annotated[list[str], Query(description="Touches any of these services.", max_length=50)] = [],  # noqa: B006
