@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help setup demo up doctor test test-fast check format lock bench bench-elastic clean
+.PHONY: help setup demo up doctor pictures test test-fast check format lock bench bench-elastic clean
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: $(READY) ## Every test that needs no outside server, but for the whole pla
 
 test-e2e: $(READY) ## The whole platform and the shop in processes: faults, kill -9 and restart, the page in Chromium
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
+
+pictures: $(READY) ## The pictures of the console in docs/images, taken anew in Chromium
+	@PARAMEDIC_PICTURES=docs/images $(BIN)/python -m pytest -m e2e tests/e2e/test_console_pictures.py $(ARGS)
 
 stack-up: $(READY) ## The real Kafka, Elasticsearch, Schema Registry and Collector on this machine, without containers (docs/stack.md)
 	@$(BIN)/python -m deploy.stack up $(ARGS)
