@@ -106,8 +106,13 @@ class DetectorWorker:
             await self._in_order(self._processor.close)
             self._thread.shutdown()
 
-    async def _in_order(self, work: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def _in_order(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Begin work in the one thread that judges, behind what was begun before; to be awaited."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _notice_failure(self, done: asyncio.Future[Any]) -> None:
+        if not done.cancelled() and self._failure is None:
+            self._failure = done.exception()
 
     async def _housekeeping(self, app: Any) -> None:
         if self._processor.state is LoopState.STARTING:
@@ -150,13 +155,15 @@ class DetectorWorker:
         )
 
         async def judge(stream: Any) -> None:
+            judging: asyncio.Future[Any] | None = None
             async for events in stream.take_events(_TAKE_MESSAGES, within=_TAKE_WITHIN_S):
                 messages = [_raw(event.message) for event in events]
-                try:
-                    await self._in_order(partial(self._processor.take, messages))
-                except Exception as error:
-                    self._failure = error
+                if judging is not None:
+                    await asyncio.wait([judging])  # these were gathered while the ones before were judged
+                if self._failure is not None:
                     return
+                judging = self._in_order(partial(self._processor.take, messages))
+                judging.add_done_callback(self._notice_failure)
 
         app.agent(topic, name="detector.judge", concurrency=1)(judge)
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)

@@ -7,7 +7,7 @@ may be heard (warm-up), when it may learn (not from anomalies) and turns what it
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar, runtime_checkable
 
 from libs.contracts.anomaly import Signal
 from libs.registry import Registry
@@ -85,6 +85,15 @@ class Detector(Protocol[State, Observation]):
 
     def note(self, state: State, seen: Observation) -> None:
         """Remember an observation whatever it was, after it was judged: for sums and runs over several windows."""
+        ...
+
+
+@runtime_checkable
+class Sieving(Protocol):
+    """A detector that sees at a glance that an observation is the beginning of nothing; most are, so it saves time."""
+
+    def begins_nothing(self, state: Any, seen: Any) -> bool:
+        """Whether `judge` would find nothing of at least SUSPICIOUS; asked while no episode is open or suspected."""
         ...
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from libs.contracts.anomaly import AnomalyDetected, Severity
-from services.detector.detector import Detector, DetectorOptions
+from services.detector.detector import Detector, DetectorOptions, Sieving
 from services.detector.episodes import Episode, Frame, close, step
 from services.detector.finding import SEVERITY_RANK, Finding, Level
 from services.detector.snapshot_codec import from_plain, to_plain
@@ -97,6 +97,7 @@ class Engine:
         self._subjects: dict[str, dict[str, Subject]] = {name: {} for name in self._detectors}
         self._troubled: dict[str, int] = {}
         self._active: dict[str, dict[int, Subject]] = {}
+        self._sieves = {d.name: d.begins_nothing for d in detectors if isinstance(d, Sieving)}
 
     @property
     def detectors(self) -> Sequence[Detector[Any, Any]]:
@@ -110,9 +111,13 @@ class Engine:
         subject = self._subjects[detector.name].get(key) or self._new_subject(detector, key, seen)
         findings: Sequence[Finding] = ()
         end_ns = seen.end_ns
-        warm = end_ns - subject.first_ns >= self._warmup_ns and subject.learned >= least_learned(detector, seen)
-        if warm or detector.knows_warmup:
-            findings = detector.judge(subject.state, seen)
+        state = subject.state
+        if detector.knows_warmup or (
+            end_ns - subject.first_ns >= self._warmup_ns and _has_learned(detector, subject.learned, seen)
+        ):
+            sieve = self._sieves.get(detector.name)
+            if subject.episodes or sieve is None or not sieve(state, seen):
+                findings = detector.judge(state, seen)
         emitted: list[AnomalyDetected] = []
         if subject.episodes or (findings and any(finding.level >= Level.SUSPICIOUS for finding in findings)):
             emitted = self._take(detector, subject, findings, seen, peer)
@@ -120,9 +125,9 @@ class Engine:
             self._learn_when_thawed(detector, subject, seen)
         else:
             subject.frozen_ns = 0
-            detector.learn(subject.state, seen)
+            detector.learn(state, seen)
             subject.learned += 1
-        detector.note(subject.state, seen)
+        detector.note(state, seen)
         if end_ns > subject.last_ns:
             subject.last_ns = end_ns
         return emitted
@@ -265,10 +270,11 @@ class Engine:
                     self._keep(subject, signal, None, episode)
 
 
-def least_learned(detector: Detector[Any, Any], seen: Observation) -> int:
-    """Normal observations after which a detector is heard: more where one is a single point of a slow metric."""
-    is_slow = seen.end_ns - seen.start_ns >= SLOW_POINT_NS
-    return detector.least_windows * SLOW_POINT_FACTOR if is_slow else detector.least_windows
+def _has_learned(detector: Detector[Any, Any], learned: int, seen: Observation) -> bool:
+    """Whether a subject is known well enough to be judged: it takes more where one point of a slow metric is a window."""
+    if learned >= SLOW_POINT_FACTOR * detector.least_windows:
+        return True  # of nearly all subjects nearly always, so asked first
+    return learned >= detector.least_windows and seen.end_ns - seen.start_ns < SLOW_POINT_NS
 
 
 def _change(counts: dict[str, int], service: str, by: int) -> None:

@@ -86,10 +86,12 @@ class InstanceVectors:
 
 
 def _grids(times: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """(grid of each moment in order, position of each point's); most exports are of one moment: no need to sort."""
+    """(grid of each moment in order, position of each point's); most batches are in order: no need to sort."""
     grid = times // _GRID_NS
-    if (grid == grid[0]).all():
-        return grid[:1], np.zeros(len(grid), np.int64)
+    steps = np.diff(grid)
+    if (steps >= 0).all():
+        inverse = np.concatenate(([0], np.cumsum(steps > 0)))
+        return grid[np.concatenate(([True], steps > 0))], inverse
     grids, inverse = np.unique(grid, return_inverse=True)
     return grids, inverse
 

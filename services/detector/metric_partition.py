@@ -228,7 +228,7 @@ class MetricPartition:
         emitted: list[AnomalyDetected] = []
         for at_ns, values in _moments(columns, shape.planned, before):
             for plan in shape.plans:
-                if self._spans_tell(plan.key, at_ns, spans_since_ns):
+                if spans_since_ns and self._spans_tell(plan.key, at_ns, spans_since_ns):
                     continue
                 interval_s = shape.entries[plan.main].timing.interval_s
                 window = window_of(plan, at_ns, values, interval_s, after_gap=plan.main in gaps) if interval_s else None
@@ -239,9 +239,7 @@ class MetricPartition:
         return emitted
 
     def _spans_tell(self, key: str, at_ns: int, spans_since_ns: int) -> bool:
-        """Whether the same requests are judged as spans, by detectors that know as much of normal operation."""
-        if not spans_since_ns:
-            return False
+        """Whether requests seen as spans are judged as such, by detectors that know as much of normal operation."""
         metrics_since_ns = self.engine.known_since_ns(self._requests, key)
         know_more = 0 < metrics_since_ns < spans_since_ns - self._warmup_ns
         return not know_more or at_ns - spans_since_ns > SPANS_LEARNED_NS

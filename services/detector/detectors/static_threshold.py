@@ -85,6 +85,11 @@ class StaticThreshold:
         """Not beyond anything."""
         return StaticThresholdState()
 
+    def begins_nothing(self, state: StaticThresholdState, seen: GaugePoint) -> bool:
+        """Whether the point is within its limit, or has none."""
+        edge = self._edge(seen)
+        return edge is None or not edge.is_beyond(seen.value)
+
     def judge(self, state: StaticThresholdState, seen: GaugePoint) -> Sequence[Finding]:
         """Compare the point with the strictest limit that applies."""
         edge = self._edge(seen)
@@ -102,8 +107,7 @@ class StaticThreshold:
 
     def note(self, state: StaticThresholdState, seen: GaugePoint) -> None:
         """Count points beyond the limit."""
-        edge = self._edge(seen)
-        if edge is None or not edge.is_beyond(seen.value):
+        if self.begins_nothing(state, seen):
             state.beyond, state.since_ns = 0, 0
             return
         state.since_ns = state.since_ns or seen.start_ns

