@@ -8,6 +8,7 @@ at any moment costs at most the replay of some seconds, which gives the same ano
 import asyncio
 import logging
 import ssl
+import sys
 import threading
 import time
 import warnings
@@ -34,7 +35,8 @@ with warnings.catch_warnings():
 _TICK_S: Final = 1.0
 _TAKE_MESSAGES: Final = 200
 _TAKE_WITHIN_S: Final = 0.1
-_EMBEDDED_FETCH_WAIT_MS: Final = 10  # a waiting fetch is not woken by the embedded broker; faust hard-codes 1500 ms
+_EMBEDDED_FETCH_WAIT_MS: Final = 50  # a waiting fetch is not woken by the embedded broker; faust hard-codes 1500 ms
+_SWITCH_S: Final = 0.0005  # what a thread that has come back from the kernel waits for the interpreter; else 5 ms
 _NOISY: Final = ("faust", "mode", "aiokafka", "asyncio")
 
 
@@ -77,6 +79,7 @@ class DetectorWorker:
     def run(self) -> None:
         """Run until `stop`; raises what ended it otherwise."""
         _quieten(self._platform)
+        sys.setswitchinterval(_SWITCH_S)
         self._processor.reason = "compiling the scoring kernels, which happens once on a machine"
         self._platform.log.info("kernels ready", seconds=round(prepare(), 1))
         self._processor.reason = ""

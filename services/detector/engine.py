@@ -271,7 +271,7 @@ class Engine:
 
 
 def _has_learned(detector: Detector[Any, Any], learned: int, seen: Observation) -> bool:
-    """Whether a subject is known well enough to be judged: it takes more where one point of a slow metric is a window."""
+    """Whether a subject is known well enough to be judged: one point of a slow metric says less than a window."""
     if learned >= SLOW_POINT_FACTOR * detector.least_windows:
         return True  # of nearly all subjects nearly always, so asked first
     return learned >= detector.least_windows and seen.end_ns - seen.start_ns < SLOW_POINT_NS

@@ -5,6 +5,7 @@ again (because its anomalies could not be written) gives the same anomalies agai
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ class DetectorHandler:
         options: Warm-up, objectives, thresholds and the width of windows.
         lateness_s: How long a window waits for late telemetry, in event time.
         counters: Metrics about itself.
+        scores_ahead: Whether the metrics of a batch are scored in a thread of their own while the messages before are
+            judged: the same anomalies, sooner where there is a second processor.
     """
 
     subscriptions = SUBSCRIPTIONS
@@ -50,6 +53,7 @@ class DetectorHandler:
         *,
         lateness_s: float,
         counters: DetectorCounters,
+        scores_ahead: bool = False,
     ) -> None:
         self._detectors = tuple(detectors)
         self._options = options
@@ -58,6 +62,7 @@ class DetectorHandler:
         self._counters = counters
         self._partitions: dict[TopicPartition, Partition] = {}
         self._outbox: dict[TopicPartition, dict[int, list[Emit]]] = {}
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="scores") if scores_ahead else None
         self._presence = of_feed(self._detectors, Feed.PRESENCE)
         self.is_current: Callable[[TopicPartition], bool] = lambda _: True
         """Whether nothing of a partition waits to be read: what lags behind is not silent."""
@@ -66,6 +71,7 @@ class DetectorHandler:
         """Judge a batch in order; `InvalidMessage` names the bad column before anything has changed."""
         checked = [(event, self._check(event)) for event in events]
         self._acknowledge(events)
+        self._score_ahead(checked)
         emits: list[Emit] = []
         for event, columns in checked:
             emits.extend(self._take(event, columns))
@@ -105,7 +111,9 @@ class DetectorHandler:
         return self._emits(found)
 
     def close(self) -> None:
-        """Nothing to let go of: snapshots belong to whoever runs the handler."""
+        """End its thread; snapshots belong to whoever runs the handler."""
+        if self._ahead is not None:
+            self._ahead.shutdown()
 
     def snapshot(self, place: TopicPartition) -> tuple[int, bytes] | None:
         """Offset of the newest message that the state of a partition rests on, and the state; None without any."""
@@ -152,6 +160,20 @@ class DetectorHandler:
             return partition.parse(record)
         raise InvalidMessage(f"{event.topic} does not carry {type(record).__name__}")
 
+    def _score_ahead(self, checked: Sequence[tuple[Event, Columns]]) -> None:
+        if self._ahead is None or len(checked) < 2:
+            return
+        begun: dict[TopicPartition, list[tuple[int, MetricBatch, MetricColumns]]] = {}
+        for event, columns in checked:
+            place = (event.topic, event.partition)
+            if isinstance(columns, MetricColumns) and event.offset > self._partition(place).memory.offset:
+                assert isinstance(event.record, MetricBatch)
+                begun.setdefault(place, []).append((event.offset, event.record, columns))
+        for place, batches in begun.items():
+            partition = self._partition(place)
+            assert isinstance(partition, MetricPartition)
+            partition.score_ahead(batches, self._ahead)
+
     def _take(self, event: Event, columns: Columns) -> Iterable[Emit]:
         place = (event.topic, event.partition)
         partition, record = self._partition(place), event.record
@@ -160,7 +182,7 @@ class DetectorHandler:
         found: list[AnomalyDetected] = []
         if isinstance(partition, MetricPartition) and isinstance(columns, MetricColumns):
             assert isinstance(record, MetricBatch)
-            found = partition.add(record, columns)
+            found = partition.add(event.offset, record, columns)
             self._counters.points.inc(len(columns.times))
         elif isinstance(partition, SpanPartition) and isinstance(columns, SpanColumns):
             assert isinstance(record, SpanBatch)

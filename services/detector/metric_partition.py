@@ -1,7 +1,9 @@
 """Everything that one partition of metrics remembers, and what a batch of points does to it."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -35,6 +37,8 @@ LEVEL_GAP_NS: Final = 3600 * 1_000_000_000
 SPANS_LEARNED_NS: Final = 600 * 1_000_000_000
 _GONE_INTERVALS: Final = 4.0
 _LEAST_GONE_S: Final = 15.0
+# Messages of 500 points: 54,000 points/s one by one, 66,000 with so many points at once; of 50: 14,400 and 16,000.
+_TOGETHER_POINTS: Final = 2_000
 _MAX_NS: Final = 2**62
 
 
@@ -95,6 +99,7 @@ class MetricPartition:
         self._warmup_ns = int(options.warmup_s * 1e9)
         self._thresholds = frozenset(threshold.metric for threshold in options.thresholds)
         self._bank = SeriesBank()
+        self._ahead: dict[int, tuple[Future[list[Any]], int]] = {}
         self._instances = InstanceVectors()
         self.memory = MetricMemory()
         self._shapes = ShapeCache(self.memory.catalog, self._thresholds)
@@ -107,12 +112,36 @@ class MetricPartition:
         index = unpack_index(batch.series_index, "series_index", len(times), len(batch.series))
         return MetricColumns(index=index, times=times, values=unpack_float64(batch.values, "values", len(times)))
 
-    def add(self, batch: MetricBatch, columns: MetricColumns) -> list[AnomalyDetected]:
-        """Score a batch and judge its points."""
+    def score_ahead(self, batches: Sequence[tuple[int, MetricBatch, MetricColumns]], thread: Executor) -> None:
+        """Begin to score batches that `add` gets next, several at once: a forest judges many rows faster than few.
+
+        Args:
+            batches: (offset, batch, its columns), in order.
+            thread: One thread, so that batches are scored in order; nothing else touches the series bank meanwhile.
+        """
+        together: list[tuple[int, Shape, MetricColumns]] = []
+        points = 0
+        for offset, batch, columns in batches:
+            if offset in self._ahead or not len(columns.times) or _is_from_future(batch, columns):
+                continue
+            together.append((offset, self._shapes.shape(batch.service, batch.resource, batch.series), columns))
+            points += len(columns.times)
+            if points >= _TOGETHER_POINTS:
+                self._begin(together, thread)
+                together, points = [], 0
+        self._begin(together, thread)
+
+    def _begin(self, together: Sequence[tuple[int, Shape, MetricColumns]], thread: Executor) -> None:
+        if together:
+            begun = thread.submit(self._score, [(shape, columns) for _, shape, columns in together])
+            self._ahead |= {offset: (begun, place) for place, (offset, _, _) in enumerate(together)}
+
+    def add(self, offset: int, batch: MetricBatch, columns: MetricColumns) -> list[AnomalyDetected]:
+        """Score a batch, unless that has begun, and judge its points."""
         if not len(columns.times):
             return []
         newest_ns = int(columns.times.max())
-        if newest_ns > ns_from_utc(batch.observed_at) + AHEAD_NS:
+        if _is_from_future(batch, columns):
             self.memory.ahead += 1
             return []
         self.memory.presence.hear(batch.service, newest_ns, len(columns.times), counts_items=False)
@@ -120,7 +149,7 @@ class MetricPartition:
         before = np.array([entry.timing.last_ns for entry in shape.entries], np.int64)
         gaps = self._see(shape, columns)
         self._keep_limits(batch, shape, columns)
-        emitted = self._judge_points(batch, shape, columns, before.tolist())
+        emitted = self._judge_points(batch, shape, columns, self._scores_of(offset, shape, columns), before.tolist())
         emitted += self._judge_requests(batch.service, shape, columns, gaps, before)
         emitted += self._judge_vectors(batch.service, shape, columns)
         interval_s = max((entry.timing.interval_s for entry in shape.entries), default=0.0)
@@ -154,10 +183,29 @@ class MetricPartition:
             )
             self.memory.catalog.set_limit(instance, entry.key, limit)
 
+    def _scores_of(self, offset: int, shape: Shape, columns: MetricColumns) -> Any:
+        begun, place = self._ahead.pop(offset, (None, 0))
+        if begun is None:
+            wait([other for other, _ in self._ahead.values()])
+            return self._score([(shape, columns)])[0]
+        return begun.result()[place]
+
+    def _score(self, batches: Sequence[tuple[Shape, MetricColumns]]) -> list[Any]:
+        """Scores of batches, as if they were taken one after the other."""
+        if len(batches) > 1 and any(shape.slots_of != self._bank.evicted_series for shape, _ in batches):
+            return [self._score([batch])[0] for batch in batches]  # new series, which may take the place of others
+        slots = [self._slots(shape)[columns.index] for shape, columns in batches]
+        scores = self._bank.update(
+            np.concatenate(slots),
+            np.concatenate([columns.times for _, columns in batches]),
+            np.concatenate([columns.values for _, columns in batches]),
+        )
+        ends = np.cumsum([len(one) for one in slots]).tolist()
+        return [scores.part(begin, end) for begin, end in pairwise([0, *ends])]
+
     def _judge_points(
-        self, batch: MetricBatch, shape: Shape, columns: MetricColumns, judged_ns: list[int]
+        self, batch: MetricBatch, shape: Shape, columns: MetricColumns, scores: Any, judged_ns: list[int]
     ) -> list[AnomalyDetected]:
-        scores = self._bank.update(self._slots(shape)[columns.index], columns.times, columns.values)
         followed = self._followed(batch.service, shape)
         wanted = (shape.watched | followed)[columns.index] | scores.is_anomaly
         rows = np.flatnonzero(wanted & np.isfinite(columns.values))
@@ -277,10 +325,15 @@ class MetricPartition:
             self._bank = SeriesBank.restore(memory.bank)
         except ConfigurationError as error:
             raise ValueError(str(error)) from error
+        self._ahead = {}
         self.engine.restore(memory.subjects)
         memory.subjects, memory.bank = {}, {}
         self.memory = memory
         self._shapes = ShapeCache(memory.catalog, self._thresholds)
+
+
+def _is_from_future(batch: MetricBatch, columns: MetricColumns) -> bool:
+    return int(columns.times.max()) > ns_from_utc(batch.observed_at) + AHEAD_NS
 
 
 def _extents(columns: MetricColumns) -> list[tuple[int, int, int, int]]:

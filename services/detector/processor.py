@@ -109,8 +109,9 @@ class Processor:
         return self._snapshot(sorted(self._assigned))
 
     def close(self) -> None:
-        """Let go of the producer."""
+        """Let go of the handler and the producer."""
         self.state = LoopState.STOPPED
+        self._handler.close()
         if self._producer is not None:
             self._producer.close()
 

@@ -29,7 +29,7 @@ def all_detectors(options: DetectorOptions) -> list[Detector[Any, Any]]:
     return [make(options) for _, make in DETECTORS]
 
 
-def handler(settings: Settings, platform: Platform) -> DetectorHandler:
+def handler(settings: Settings, platform: Platform, *, scores_ahead: bool = False) -> DetectorHandler:
     """The detector as a plain handler: used live, by replay and by tests."""
     options = options_from(settings)
     return DetectorHandler(
@@ -37,6 +37,7 @@ def handler(settings: Settings, platform: Platform) -> DetectorHandler:
         options,
         lateness_s=settings.lateness_s,
         counters=DetectorCounters(platform.metrics.registry),
+        scores_ahead=scores_ahead,
     )
 
 
@@ -44,4 +45,4 @@ def build(settings: Settings, platform: Platform) -> Runnable:
     """The Faust worker."""
     from services.detector.app import DetectorWorker
 
-    return DetectorWorker(handler(settings, platform), settings, platform)
+    return DetectorWorker(handler(settings, platform, scores_ahead=True), settings, platform)

@@ -165,7 +165,9 @@ def measure(
 ) -> float:
     """Send a quarter to warm up, then the rest, and wait until each part is judged; CPU seconds a point."""
     health = Path(worker_folder(worker)) / "run" / "detector.json"
-    wait_until(lambda: '"ready"' in fetched(health, "readyz"), 60, "the worker is ready")
+    wait_until(
+        lambda: '"ready"' in fetched(health, "readyz"), 300, "the worker is ready"
+    )  # compiles its kernels at first
     process = psutil.Process(worker.pid)
     warm, sent = len(messages) // 4, 0
     producer = broker.producer()

@@ -36,5 +36,8 @@ def comparing_kernel(function: Function) -> Function:
 
 
 def entry_kernel(function: Function) -> Function:
-    """Compile a function that Python calls, on its first call, and cache the machine code on disk."""
-    return cast("Function", numba.njit(cache=True)(function))
+    """Compile a function that Python calls, on its first call, and cache the machine code on disk.
+
+    It lets go of the interpreter lock: the detector judges one batch while the next one is scored.
+    """
+    return cast("Function", numba.njit(cache=True, nogil=True)(function))

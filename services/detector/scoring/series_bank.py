@@ -45,6 +45,18 @@ class Scores:
     upper: FloatArray
     contributions: FloatArray
 
+    def part(self, begin: int, end: int) -> "Scores":
+        """The scores of rows begin .. end - 1."""
+        rows = slice(begin, end)
+        return Scores(
+            score=self.score[rows],
+            is_anomaly=self.is_anomaly[rows],
+            expected=self.expected[rows],
+            lower=self.lower[rows],
+            upper=self.upper[rows],
+            contributions=self.contributions[rows],
+        )
+
 
 class SeriesBank:
     """State of up to `config.max_series` series, about 18 kB each, in structure-of-arrays form.

@@ -9,7 +9,7 @@ from services.detector.handler import DetectorHandler
 from services.detector.service import handler
 
 
-def new_handler(**overrides: object) -> DetectorHandler:
+def new_handler(*, scores_ahead: bool = False, **overrides: object) -> DetectorHandler:
     """A handler with settings of the test's own."""
     settings = Settings(_env_file=None, **overrides)  # type: ignore[arg-type,call-arg]  # pydantic checks
     platform = Platform(
@@ -19,4 +19,4 @@ def new_handler(**overrides: object) -> DetectorHandler:
         metrics=ServiceMetrics(),
         codec=Codec(),
     )
-    return handler(settings, platform)
+    return handler(settings, platform, scores_ahead=scores_ahead)
