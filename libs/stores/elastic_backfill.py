@@ -18,7 +18,7 @@ _PAGE: Final = 200
 
 def has_lacking(connection: ElasticConnection, index: str) -> bool:
     """Whether an incident is there that `search.all` holds nothing of; sees what the last refresh saw."""
-    answer = search(connection, index, {"query": LACKING, "size": 1, "_source": False, "track_total_hits": False})
+    answer = search(connection, index, {"query": LACKING, "size": 1, "_source": False, "terminate_after": 1})
     return bool(answer["hits"]["hits"])
 
 
