@@ -189,7 +189,9 @@ def _indices(settings: Settings, store: str, address: str, *, dry_run: bool) -> 
     made = "to make" if dry_run else "made"
     kept = "there" if dry_run else "there and brought up to date"
     told = [f"{len(found.missing)} index templates {made}, {len(found.present)} {kept}", *found.notices]
-    return _status(found.missing, dry_run=dry_run), "; ".join(told)
+    if found.lacking:
+        told.append(f"{found.lacking} incidents of an earlier release {'to index' if dry_run else 'indexed'} anew")
+    return _status(found.missing or range(found.lacking), dry_run=dry_run), "; ".join(told)
 
 
 def _kibana(settings: Settings, url: str, *, dry_run: bool) -> tuple[Status, str]:

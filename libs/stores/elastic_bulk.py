@@ -30,16 +30,22 @@ class BulkItem:
         id: Its `_id`.
         source: Its fields.
         create: Leave a document of this id alone when it is there already (the default replaces it).
+        seen: Sequence number and primary term that the document must still have; one that was written since is left
+            alone.
     """
 
     index: str
     id: str
     source: Any
     create: bool = False
+    seen: tuple[int, int] | None = None
 
     def encoded(self) -> bytes:
         """Action and source, one line each."""
-        action = {"create" if self.create else "index": {"_index": self.index, "_id": self.id}}
+        target: dict[str, Any] = {"_index": self.index, "_id": self.id}
+        if self.seen is not None:
+            target["if_seq_no"], target["if_primary_term"] = self.seen
+        action = {"create" if self.create else "index": target}
         return _ENCODER.encode(action) + b"\n" + _ENCODER.encode(self.source) + b"\n"
 
 
@@ -112,7 +118,7 @@ def _left(lines: Sequence[_Line], outcomes: Sequence[dict[str, Any]]) -> tuple[l
     again, reason = list[_Line](), ""
     for line, outcome in zip(lines, outcomes, strict=True):
         status = outcome["status"]
-        if status < 300 or _is_there_already(line.item, status):
+        if status < 300 or _may_stay(line.item, status):
             continue
         error = outcome.get("error", {})
         text = f"{status} {error.get('type', '')} {error.get('reason', '')}".strip()
@@ -123,5 +129,8 @@ def _left(lines: Sequence[_Line], outcomes: Sequence[dict[str, Any]]) -> tuple[l
     return again, reason
 
 
-def _is_there_already(item: BulkItem | BulkDeletion, status: int) -> bool:
-    return status == 404 if isinstance(item, BulkDeletion) else status == 409 and item.create
+def _may_stay(item: BulkItem | BulkDeletion, status: int) -> bool:
+    """Whether what is there is as good as what was sent."""
+    if isinstance(item, BulkDeletion):
+        return status == 404
+    return status == 409 and (item.create or item.seen is not None)

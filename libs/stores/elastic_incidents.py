@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from libs.contracts.document import IncidentDocument, Section
+from libs.stores.elastic_backfill import has_lacking
 from libs.stores.elastic_connection import ElasticConnection, encodable
 from libs.stores.elastic_guarded import GuardedIndex, Stored
 from libs.stores.elastic_incident_document import fields_of, read_document, read_section, versions_of, with_section
@@ -45,6 +46,7 @@ class ElasticIncidentStore:
         self._incidents = GuardedIndex(self._connection, self._alias)
         self._states = GuardedIndex(self._connection, self._state_alias)
         self._numbers = Numbers(self._states)
+        self._is_complete = False  # whether `search.all` is known to hold every incident; once so, it stays so
 
     def get(self, incident_id: str) -> IncidentDocument | None:
         """The whole document by incident id or number, or None."""
@@ -106,7 +108,7 @@ class ElasticIncidentStore:
             return IncidentPage(incidents=(), total=0)  # nothing in it can match: no letter, no digit
         refresh(self._connection, self._alias)
         body = {
-            "query": incident_query(query, terms),
+            "query": incident_query(query, terms, by_column=bool(terms) and self._lacks()),
             "size": min(max(query.limit, 1), _MOST_RESULTS),
             "_source": fields_of(Section.INCIDENT),
         }
@@ -114,6 +116,11 @@ class ElasticIncidentStore:
         found, total = page_of(self._connection, self._alias, body, sort=order, offset=max(query.offset, 0))
         cores = tuple(read_section(hit["_source"], Section.INCIDENT) for hit in found)
         return IncidentPage(incidents=cores, total=total)
+
+    def _lacks(self) -> bool:
+        """Whether an incident of an earlier release is still to be written again (`paramedic setup` does)."""
+        self._is_complete = self._is_complete or not has_lacking(self._connection, self._alias)
+        return not self._is_complete
 
     def similar(
         self, fingerprint: Sequence[str], text: str, *, before: datetime, exclude: str, limit: int = 5

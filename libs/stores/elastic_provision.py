@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from libs.stores.elastic_backfill import backfill, count_lacking
 from libs.stores.elastic_connection import ElasticConnection, Server, segment
 from libs.stores.elastic_options import ElasticOptions
 from libs.stores.elastic_templates import (
@@ -12,6 +13,7 @@ from libs.stores.elastic_templates import (
     INCIDENTS,
     SLICED,
     STATE,
+    alias,
     prepare_incidents,
     prepare_telemetry,
 )
@@ -30,16 +32,19 @@ class Provisioned:
     Attributes:
         missing: Those that were not there.
         present: Those that were; they are written again, so that they are those of this release.
+        lacking: Incidents of an earlier release that this release's search field held nothing of; they were written
+            again unless this was a dry run.
         notices: What the cluster cannot do.
     """
 
     missing: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
+    lacking: int = 0
     notices: tuple[str, ...] = ()
 
 
 def provision(options: ElasticOptions, store: str, *, dry_run: bool) -> Provisioned:
-    """Do what the first connection of a service would do.
+    """Do what the first connection of a service would do, and write incidents of an earlier release again.
 
     Args:
         options: How to reach the cluster.
@@ -62,10 +67,14 @@ def provision(options: ElasticOptions, store: str, *, dry_run: bool) -> Provisio
     connection = ElasticConnection(replace(options, notice=notices.append), look_then_prepare)
     try:
         connection.request("GET", "/_cluster/health")  # `Unavailable` where opening could only promise
+        incidents = alias(options.prefix, INCIDENTS)
+        lacking = count_lacking(connection, incidents) if INCIDENTS in kinds else 0
+        if lacking and not dry_run:
+            backfill(connection, incidents)
     finally:
         connection.close()
     present = tuple(name for name in names if name not in missing)
-    return Provisioned(missing=tuple(missing), present=present, notices=tuple(notices))
+    return Provisioned(missing=tuple(missing), present=present, lacking=lacking, notices=tuple(notices))
 
 
 def _template(connection: ElasticConnection, name: str) -> object:

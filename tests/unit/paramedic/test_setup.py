@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 
 from libs.errors import ConfigurationError, InvalidMessage, ParamedicError, Unavailable
 from libs.service.settings import load_settings
+from libs.stores import elastic_provision
+from libs.stores.elastic_provision import Provisioned
 from paramedic.cli import app
 from paramedic.setup_steps import Outcome, Patience, Status, Step, carry_out, setup_steps
 from tests.unit.paramedic.fake_kibana import FakeKibana, running
@@ -160,3 +162,22 @@ def test_an_address_of_elasticsearch_that_is_none_is_told_by_its_setting(monkeyp
     assert result.exit_code == 1
     assert "✗ incident store: failed: PARAMEDIC_INCIDENT_STORE" in result.stdout
     assert "secret" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["--dry-run"], "to do", "3 incidents of an earlier release to index anew"),
+        ([], "done", "3 incidents of an earlier release indexed anew"),
+    ],
+)
+def test_incidents_of_an_earlier_release_are_something_to_do(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: str, told: str
+) -> None:
+    found = Provisioned(present=("paramedic-incidents", "paramedic-state"), lacking=3)
+    monkeypatch.setenv("PARAMEDIC_INCIDENT_STORE", "http://elasticsearch:9200")
+    monkeypatch.setattr(elastic_provision, "provision", lambda *_, **__: found)
+    result = CliRunner().invoke(app, ["setup", "--json", *arguments])
+    lines = {line["step"]: line for line in json.loads(result.stdout)}
+    assert lines["incident store"]["status"] == status
+    assert lines["incident store"]["detail"].endswith(told)

@@ -200,6 +200,17 @@ def test_only_the_turned_away_documents_of_a_bulk_are_sent_again(cluster: FakeCl
     assert [line["create"]["_id"] for line in cluster.asked[-1][2][::2]] == ["d1"]
 
 
+def test_a_document_that_was_written_since_it_was_seen_is_left_alone(cluster: FakeCluster) -> None:
+    connection = connected(cluster)
+    cluster.answer = lambda *_: (200, {"items": [{"index": {"status": 409}}, {"index": {"status": 200}}]})
+    assert write_bulk(connection, [BulkItem("i", f"d{n}", {}, seen=(n, 7)) for n in (4, 5)]) == 0
+    guards = [
+        (action["index"]["if_seq_no"], action["index"]["if_primary_term"]) for action in cluster.asked[-1][2][::2]
+    ]
+    assert guards == [(4, 7), (5, 7)]
+    assert len(cluster.paths("POST")) == 1
+
+
 def test_documents_that_are_turned_away_for_good_make_it_unavailable(cluster: FakeCluster) -> None:
     connection = connected(cluster)
     full = {"status": 429, "error": {"type": "es_rejected_execution_exception", "reason": "queue is full"}}

@@ -14,6 +14,7 @@ from libs.contracts.remediation import Mode, RunState
 from libs.stores.elastic_bulk import BulkItem
 from libs.stores.elastic_changes import change_item
 from libs.stores.elastic_incident_document import read_document, read_section, with_section
+from libs.stores.elastic_incident_query import ALL, WEIGHTS
 from libs.stores.elastic_logs import log_items
 from libs.stores.elastic_metrics import MetricDocuments
 from libs.stores.elastic_slices import Slicing
@@ -114,6 +115,12 @@ def test_only_types_that_every_distribution_has_are_used(kind: str) -> None:
 def test_every_field_that_is_written_is_mapped(kind: str, source: Mapping[str, Any]) -> None:
     mapped = properties(kind)
     assert [path for path, _ in leaves(source) if mapping_of(path, mapped) is None] == []
+
+
+def test_each_search_column_is_copied_as_often_as_it_weighs() -> None:
+    columns = properties(INCIDENTS)["search"]["properties"]
+    assert {name: columns[name]["copy_to"] for name in WEIGHTS} == {name: [ALL] * n for name, n in WEIGHTS.items()}
+    assert "copy_to" not in columns["all"]
 
 
 def test_a_missing_mapping_would_be_seen() -> None:

@@ -1,7 +1,9 @@
 """What people type becomes words and filters, never syntax; vectors and slices are the same everywhere."""
 
 import math
+from contextlib import closing
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -9,11 +11,13 @@ import pytest
 
 from libs.contracts.incident import IncidentState
 from libs.stores.elastic_connection import segment
-from libs.stores.elastic_incident_query import incident_query, moment, phrases
+from libs.stores.elastic_incident_query import LACKING, incident_query, moment, phrases
+from libs.stores.elastic_incidents import ElasticIncidentStore
 from libs.stores.elastic_slices import Slicing, slice_end_ns, slice_width_s
 from libs.stores.elastic_vector import DIMENSIONS, feature_vector
 from libs.stores.folded_words import folded, words
 from libs.stores.incidents import IncidentQuery
+from tests.unit.libs.stores.elastic_fake import Answer, FakeCluster
 from tests.unit.libs.stores.incident_store_laws import HOSTILE
 
 GOLDEN = (249, -1.0)
@@ -36,10 +40,33 @@ def test_words_have_neither_case_nor_accents(text: str, expected: list[str]) -> 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_query_is_parsed_by_the_server(text: str) -> None:
-    asked = msgspec.json.encode(incident_query(IncidentQuery(text=text), phrases(text))).decode()
+    query, terms = IncidentQuery(text=text), phrases(text)
+    both = [incident_query(query, terms), incident_query(query, terms, by_column=True)]
+    asked = msgspec.json.encode(both).decode()
     assert "query_string" not in asked
     assert "script" not in asked
     assert '"wildcard"' not in asked
+
+
+def test_searches_go_by_the_columns_until_no_incident_of_an_earlier_release_is_left() -> None:
+    lacking, queries = [{"_id": "old"}], list[str]()
+
+    def answer(_: str, path: str, body: Any) -> Answer | None:
+        if not path.endswith("/_search"):
+            return None
+        if body["query"] == LACKING:
+            queries.append("lacking")
+            return 200, {"hits": {"hits": lacking}}
+        queries.append("columns" if "multi_match" in msgspec.json.encode(body).decode() else "all")
+        return 200, {"hits": {"total": {"value": 0}, "hits": []}}
+
+    with closing(ElasticIncidentStore(FakeCluster(answer=answer).options())) as store:
+        store.search(IncidentQuery(text="slow cart"))
+        lacking.clear()
+        store.search(IncidentQuery(text="slow cart"))
+        store.search(IncidentQuery(text="slow cart"))
+        store.search(IncidentQuery())
+    assert queries == ["lacking", "columns", "lacking", "all", "all", "all"]
 
 
 def test_every_filter_is_asked_for() -> None:
