@@ -129,7 +129,7 @@ def _beginning(term: Sequence[str]) -> Query:
 def _begins(word: str, whole: float) -> list[Query]:
     """A word that only begins so says less than the word itself, which counts `whole` times its column's weight.
 
-    BM25 of a word that 74 % of 100,000 incidents hold is 0.19 to 0.44 in `search.all`, where weights are frequencies,
+    BM25 of a word that 82 % of 90,783 incidents hold is 0.19 to 0.44 in `search.all`, where weights are frequencies,
     not factors: a thousandth stays below it.
     """
     return [{"prefix": {f"search.{column}": {"value": word, "boost": w / whole}}} for column, w in WEIGHTS.items()]
