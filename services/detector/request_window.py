@@ -1,12 +1,15 @@
 """Requests of one service, or of one call edge, in one window of event time."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from libs.contracts.anomaly import Signal
 from libs.contracts.columns import FloatArray
-from services.detector.duration_buckets import quantile_s
+from services.detector.duration_buckets import BUCKETS, quantile_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,21 @@ CLIENT_SPANS: Final = SignalNames(
 )
 
 
+@dataclass(slots=True)
+class Kind:
+    """Requests of one kind (one operation, by its span name) in one window.
+
+    Attributes:
+        requests: How many.
+        histogram: Requests per duration bucket.
+        duration_sum_s: Sum of their durations.
+    """
+
+    requests: int = 0
+    histogram: FloatArray = field(default_factory=lambda: np.zeros(BUCKETS))
+    duration_sum_s: float = 0.0
+
+
 @dataclass(
     slots=True, kw_only=True
 )  # not frozen: one is made per moment and plan, and frozen ones take 3 times as long
@@ -63,6 +81,7 @@ class RequestWindow:
         latency: The judged latency statistic in its unit; NaN without requests.
         mean: Mean latency in the same unit; NaN when unknown.
         histogram: Requests per duration bucket; None when the source is a metric.
+        kinds: The same by kind of request; empty when the source does not tell them apart.
         failed_traces: Failed traces in hex, newest requests of the window first.
         slow_traces: Slowest traces in hex, slowest first.
         names: What the signals are called.
@@ -78,6 +97,7 @@ class RequestWindow:
     latency: float
     mean: float
     histogram: FloatArray | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
     failed_traces: tuple[str, ...] = ()
     slow_traces: tuple[str, ...] = ()
     names: SignalNames
@@ -103,6 +123,7 @@ def span_window(
     histogram: FloatArray,
     errors: int,
     duration_sum_s: float,
+    kinds: Mapping[str, Kind] | None = None,
     failed_traces: tuple[str, ...] = (),
     slow_traces: tuple[str, ...] = (),
 ) -> RequestWindow:
@@ -118,6 +139,7 @@ def span_window(
         latency=quantile_s(histogram, 0.95),
         mean=duration_sum_s / requests if requests else math.nan,
         histogram=histogram,
+        kinds=kinds or {},
         failed_traces=failed_traces,
         slow_traces=slow_traces,
         names=CLIENT_SPANS if peer else SERVER_SPANS,

@@ -22,13 +22,15 @@ from libs.contracts.columns import (
 from libs.contracts.telemetry import SpanBatch
 from libs.errors import InvalidMessage
 from services.detector.duration_buckets import BUCKETS, bucket_of
-from services.detector.request_window import RequestWindow, span_window
+from services.detector.request_window import Kind, RequestWindow, span_window
 
 EXEMPLARS: Final = 5
 _SERVER_KINDS: Final = (2, 5)
 _CLIENT_KINDS: Final = (3, 4)
 _FAILED: Final = 2
 _MAX_OPEN: Final = 20_000  # open windows of all targets: 2,000 targets with 10 open windows each
+_MAX_KINDS: Final = 20  # of one window; a service that puts ids into its span names has thousands
+_OTHER_KINDS: Final = "\x00"
 _NO_TARGET: Final = -2
 _OWN: Final = -1
 
@@ -44,6 +46,8 @@ class SpanColumns:
     targets: npt.NDArray[np.int64]
     failed: npt.NDArray[np.bool_]
     trace_ids: bytes
+    kinds: Int32Array
+    names: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -52,6 +56,7 @@ class OpenWindow:
 
     Attributes:
         histogram: Requests per duration bucket.
+        kinds: The same by span name; beyond 20 names the others are one.
         errors: Failed requests.
         duration_sum_s: Sum of durations.
         failed: (end time in ns, trace id in hex) of failed requests, newest first.
@@ -59,6 +64,7 @@ class OpenWindow:
     """
 
     histogram: FloatArray = field(default_factory=lambda: np.zeros(BUCKETS))
+    kinds: dict[str, Kind] = field(default_factory=dict)
     errors: int = 0
     duration_sum_s: float = 0.0
     failed: list[tuple[int, str]] = field(default_factory=list)
@@ -118,6 +124,7 @@ class SpanWindows:
                 number * width_ns,
                 (number + 1) * width_ns,
                 histogram=window.histogram,
+                kinds=window.kinds,
                 errors=window.errors,
                 duration_sum_s=window.duration_sum_s,
                 failed_traces=tuple(trace for _, trace in window.failed),
@@ -158,6 +165,8 @@ def span_columns(batch: SpanBatch) -> SpanColumns:
         targets=_targets(kinds, peers),
         failed=statuses == _FAILED,
         trace_ids=batch.trace_ids,
+        kinds=unpack_index(batch.name_index, "name_index", count, len(batch.names)),
+        names=batch.names,
     )
 
 
@@ -174,7 +183,9 @@ def _targets(kinds: Int8Array, peers: Int32Array) -> npt.NDArray[np.int64]:
 
 def _count(window: OpenWindow, columns: SpanColumns, rows: Int64Array) -> None:
     durations = columns.durations[rows]
-    window.histogram += np.bincount(bucket_of(durations), minlength=BUCKETS)
+    buckets = bucket_of(durations)
+    window.histogram += np.bincount(buckets, minlength=BUCKETS)
+    _count_kinds(window, columns, rows, buckets)
     window.duration_sum_s += float(durations.sum()) / 1e9
     failed = rows[columns.failed[rows]]
     window.errors += len(failed)
@@ -183,6 +194,19 @@ def _count(window: OpenWindow, columns: SpanColumns, rows: Int64Array) -> None:
         window.failed = _best(window.failed, newest, columns.ends, columns.trace_ids)
     slowest = rows[np.argsort(-durations, kind="stable")[:EXEMPLARS]]
     window.slowest = _best(window.slowest, slowest, columns.durations, columns.trace_ids)
+
+
+def _count_kinds(window: OpenWindow, columns: SpanColumns, rows: Int64Array, buckets: Int64Array) -> None:
+    kinds = columns.kinds[rows]
+    for index in np.unique(kinds).tolist():
+        name = columns.names[index]
+        if name not in window.kinds and len(window.kinds) >= _MAX_KINDS:
+            name = _OTHER_KINDS
+        kind = window.kinds.setdefault(name, Kind())
+        mine = kinds == index
+        kind.requests += int(mine.sum())
+        kind.histogram += np.bincount(buckets[mine], minlength=BUCKETS)
+        kind.duration_sum_s += float(columns.durations[rows[mine]].sum()) / 1e9
 
 
 def _best(known: list[tuple[int, str]], rows: Int64Array, ranks: Int64Array, trace_ids: bytes) -> list[tuple[int, str]]:

@@ -26,6 +26,7 @@ from services.detector.finding import Finding, Level
 from services.detector.request_window import RequestWindow
 from services.detector.robust_level import RobustLevel
 from services.detector.tail_probability import binomial_at_least, score_of
+from services.detector.usual_mix import UsualMix
 
 _SLOW_SHARE: Final = 0.05
 _EFFECT: Final = 1.6  # quiet services of the example shop move their 5 s p95 by up to 1.4 between windows
@@ -66,6 +67,7 @@ class LatencyState:
         recent: (slow, all) requests of every recent window.
         seen_windows: Normal windows with a histogram.
         slow_run: Windows in a row that were slow, of those with a histogram.
+        mix: Usual number of requests of each kind.
     """
 
     level: RobustLevel = field(default_factory=lambda: RobustLevel(bad_is_high=True))
@@ -75,6 +77,7 @@ class LatencyState:
     recent: list[tuple[float, float]] = field(default_factory=list)
     seen_windows: int = 0
     slow_run: int = 0
+    mix: UsualMix = field(default_factory=UsualMix)
 
 
 @DETECTORS.register("latency")
@@ -98,7 +101,8 @@ class Latency:
         return LatencyState()
 
     def judge(self, state: LatencyState, seen: RequestWindow) -> Sequence[Finding]:
-        """Compare this window's latency with what was learned."""
+        """Compare this window's latency with what was learned, for the usual number of requests of each kind."""
+        seen = state.mix.of(seen)
         if not math.isfinite(seen.latency) or not state.level.ready or seen.after_gap:
             return (_no_data(seen),)
         level, p = _spans_level(state, seen) if seen.histogram is not None else _gauge_level(state, seen)
@@ -108,14 +112,17 @@ class Latency:
         """Add a normal window."""
         if not math.isfinite(seen.latency):
             return
+        of_usual_mix = state.mix.of(seen)
+        state.mix.learn(seen)
+        seen = of_usual_mix
         if seen.after_gap:
             state.level.begin_reanchor()
             state.mean.begin_reanchor()
             state.histogram *= _FORGET_START
         if seen.histogram is not None and state.seen_windows:
-            slow, usual = slow_requests(state, seen.histogram)
-            if usual > 0:
-                chi_square = (slow - seen.requests * usual) ** 2 / (seen.requests * usual * (1 - usual))
+            slow, share = slow_requests(state, seen.histogram)
+            if share > 0:
+                chi_square = (slow - seen.requests * share) ** 2 / (seen.requests * share * (1 - share))
                 state.dispersion += 0.02 * (min(chi_square, 4 * _MAX_DISPERSION) - state.dispersion)
         state.level.learn(seen.latency)
         state.mean.learn(seen.mean)
@@ -125,6 +132,7 @@ class Latency:
 
     def note(self, state: LatencyState, seen: RequestWindow) -> None:
         """Remember the window's slow requests, normal or not."""
+        seen = state.mix.of(seen)
         if seen.histogram is not None and state.seen_windows:
             if seen.requests:
                 state.slow_run = state.slow_run + 1 if _stands_out(state, seen) else 0
