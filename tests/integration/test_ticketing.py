@@ -445,9 +445,9 @@ def test_a_restart_goes_on_where_it_stopped(tmp_path: Path, broker: KafkaBroker)
 
 
 def test_the_context_of_a_busy_shop_has_its_traces_and_users(tmp_path: Path) -> None:
-    """Ten minutes of 70 spans a second; tests/bench/ticket_context.py prints how long it takes."""
+    """Two minutes of 70 spans a second; tests/bench/ticket_context.py prints how long it takes with ten."""
     telemetry, incidents = SqliteTelemetryStore(tmp_path / "t.sqlite"), SqliteIncidentStore(tmp_path / "i.sqlite")
-    write_busy_shop(telemetry)
+    write_busy_shop(telemetry, seconds=120)
     found = gather(telemetry, incidents, OF_A_BUSY_SHOP, call_graph(telemetry.edges()), NOW + timedelta(seconds=60))
     assert len(found.context.traces) == 10
     hit = {f"u{(second * 10 + second % 10) % 40}" for second in range(60)}
@@ -476,10 +476,10 @@ OF_A_BUSY_SHOP = IncidentChanged(
 )
 
 
-def write_busy_shop(telemetry: SqliteTelemetryStore) -> None:
-    """Ten minutes of 70 spans a second; in the last one a tenth of them fails."""
+def write_busy_shop(telemetry: SqliteTelemetryStore, seconds: int) -> None:
+    """Minutes of 70 spans a second; in the last one a tenth of them fails."""
     services = ["gateway", "catalog", "cart", "checkout", "inventory", "payments", "mailer"]
-    for second in range(-540, 60):
+    for second in range(60 - seconds, 60):
         telemetry.write(spans=[busy(service, second, failing=second >= 0) for service in services])
 
 
