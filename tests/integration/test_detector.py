@@ -21,6 +21,7 @@ from libs.contracts.topics import ANOMALIES, TELEMETRY_SPANS
 from libs.streaming.embedded import EmbeddedBroker, write_address
 from libs.streaming.kafka import KafkaBroker
 from tests.integration.broker_laws import eventually
+from tests.integration.running_service import Told
 from tests.unit.services.detector.new_handler import new_handler
 from tests.unit.services.detector.simulated_shop import Fault, Shop, play, second_of
 
@@ -114,30 +115,12 @@ def send(broker: KafkaBroker, records: Sequence[tuple[str, Record]]) -> None:
     producer.close()
 
 
-class Told:
-    """Reads the topic `anomalies` from its beginning, on and on."""
-
-    def __init__(self, broker: KafkaBroker) -> None:
-        self._consumer = broker.consumer("test-told", [ANOMALIES])
-        self.found: list[AnomalyDetected] = []
-
-    def wait_for(self, enough: Callable[[Sequence[AnomalyDetected]], bool]) -> None:
-        eventually(lambda: enough(self._read()), PATIENCE_S)
-
-    def _read(self) -> Sequence[AnomalyDetected]:
-        for message in self._consumer.poll(100, LOOK_S):
-            record = CODEC.decode(ANOMALIES, message.value)
-            assert isinstance(record, AnomalyDetected)
-            self.found.append(record)
-        return self.found
-
-    def close(self) -> None:
-        self._consumer.close()
+Anomalies = Told[AnomalyDetected]
 
 
 @pytest.fixture
-def told(broker: KafkaBroker) -> Iterator[Told]:
-    made = Told(broker)
+def told(broker: KafkaBroker) -> Iterator[Anomalies]:
+    made = Told(broker, ANOMALIES, AnomalyDetected)
     yield made
     made.close()
 
@@ -172,7 +155,7 @@ def start(workers: list[Worker], folder: Path, embedded: EmbeddedBroker) -> Work
 
 @pytest.mark.parametrize("snapshot_first", [False, True])
 def test_a_kill_in_the_middle_of_an_episode_loses_and_doubles_nothing(
-    embedded: EmbeddedBroker, broker: KafkaBroker, told: Told, workers: list[Worker], tmp_path: Path,
+    embedded: EmbeddedBroker, broker: KafkaBroker, told: Anomalies, workers: list[Worker], tmp_path: Path,
     snapshot_first: bool,
 ) -> None:  # fmt: skip
     half, whole = until(98), expected()
@@ -203,7 +186,7 @@ def test_a_new_broker_keeps_what_was_learned_but_not_the_place_in_the_stream(
         worker = start(workers, tmp_path, second)
         send(broker, rest)
         # 45 s of warm-up do not fit between second 70 and the fault: only what was learned before finds it in time
-        told = Told(broker)
+        told = Told(broker, ANOMALIES, AnomalyDetected)
         told.wait_for(lambda found: any(anomaly.detector == "latency" for anomaly in found))
         told.close()
         assert worker.stop() == 0, worker.log()
@@ -238,7 +221,7 @@ def test_a_malformed_message_is_a_dead_letter_with_its_place_and_reason(
 
 
 def test_the_worker_outlives_an_outage_of_the_broker(
-    embedded: EmbeddedBroker, broker: KafkaBroker, told: Told, workers: list[Worker], tmp_path: Path
+    embedded: EmbeddedBroker, broker: KafkaBroker, told: Anomalies, workers: list[Worker], tmp_path: Path
 ) -> None:
     half, whole = until(98), expected()
     worker = start(workers, tmp_path, embedded)
