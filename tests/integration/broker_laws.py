@@ -101,7 +101,7 @@ class Running:
             handler,
             broker,
             CODEC,
-            LoopOptions(group=group, poll_s=0.05),
+            LoopOptions(group=group, poll_s=0.05, lag_every_s=0.1),
             log=Logger("test", level="error"),
             metrics=self.metrics,
         )
