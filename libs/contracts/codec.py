@@ -6,6 +6,8 @@ import math
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import fastavro
@@ -36,6 +38,12 @@ _MALFORMED: Final = (
 )
 
 
+@cache
+def _todays_schemas() -> Mapping[str, Schema]:
+    """Parsed schema of every record, once in a process: deriving them takes 8 ms."""
+    return MappingProxyType({name: fastavro.parse_schema(derive(record)) for name, record in RECORDS.items()})
+
+
 class Codec:
     """Encodes today's records and decodes every released version of them.
 
@@ -44,10 +52,8 @@ class Codec:
 
     def __init__(self, ids: SchemaIds | None = None) -> None:
         self._ids: SchemaIds = ids if ids is not None else FixedSchemaIds()
-        self._readers: dict[str, Schema] = {}
+        self._readers = _todays_schemas()
         self._writers: dict[int, tuple[str, Schema]] = {}
-        for name, record in RECORDS.items():
-            self._readers[name] = fastavro.parse_schema(derive(record))
 
     def encode(self, topic: str, record: Record) -> bytes:
         """Encode a record for a topic; `InvalidMessage` when a value does not fit its schema."""

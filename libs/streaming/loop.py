@@ -19,7 +19,6 @@ from libs.streaming.handler import Emit, Event, Handler
 
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_LAST_S: Final = 30.0
-_LAG_EVERY_S: Final = 2.0  # asking costs one round trip a partition; Prometheus looks every 15 s
 
 
 class LoopState(StrEnum):
@@ -39,11 +38,13 @@ class LoopOptions:
         group: Consumer group.
         batch_messages: Most messages handed to the handler at once.
         poll_s: Longest wait for messages, and so the longest time between two ticks.
+        lag_every_s: Time between two looks at the lag: one costs a round trip a partition; Prometheus looks every 15 s.
     """
 
     group: str
     batch_messages: int = 500
     poll_s: float = 0.2
+    lag_every_s: float = 2.0
 
 
 class Loop:
@@ -144,7 +145,7 @@ class Loop:
         now_s = time.monotonic()
         if now_s >= self._lag_due_s:
             self._metrics.lag(consumer.lag())
-            self._lag_due_s = time.monotonic() + _LAG_EVERY_S
+            self._lag_due_s = time.monotonic() + self._options.lag_every_s
 
     def _tick(self, producer: Producer) -> None:
         self._emit(self._handler.tick(self._clock()), producer)

@@ -40,9 +40,8 @@ _PLAIN: Final = (
 )
 
 
-def routes(decisions: Decisions) -> APIRouter:
+def add_routes(router: APIRouter, decisions: Decisions) -> None:
     """Deciding routes."""
-    router = APIRouter()
     for name, kind, summary in _PLAIN:
         _plain_route(router, decisions, name, kind, summary)
     _worded_routes(router, decisions)
@@ -58,7 +57,6 @@ def routes(decisions: Decisions) -> APIRouter:
         ("resume", CommandKind.RESUME, "Allow changes to production again"),
     ):
         _platform_route(router, decisions, name, kind, summary)
-    return router
 
 
 def _plain_route(router: APIRouter, decisions: Decisions, name: str, kind: CommandKind, summary: str) -> None:

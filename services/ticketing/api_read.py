@@ -29,9 +29,8 @@ def json_of(value: Any, status: int = 200) -> Response:
     return Response(to_json(value), status_code=status, media_type="application/json")
 
 
-def routes(incidents: IncidentStore, telemetry: TelemetryReader) -> APIRouter:
+def add_routes(router: APIRouter, incidents: IncidentStore, telemetry: TelemetryReader) -> None:
     """Reading routes over two stores."""
-    router = APIRouter()
     _incident_routes(router, incidents)
     _run_routes(router, incidents)
     _recommendation_routes(router, incidents)
@@ -42,8 +41,6 @@ def routes(incidents: IncidentStore, telemetry: TelemetryReader) -> APIRouter:
     )  # fmt: skip
     def services() -> Response:
         return json_of(ServiceList(services=tuple(_services(incidents, telemetry))))
-
-    return router
 
 
 def _incident_routes(router: APIRouter, incidents: IncidentStore) -> None:

@@ -20,7 +20,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         telemetry = SqliteTelemetryStore(Path(folder) / "t.sqlite")
         incidents = SqliteIncidentStore(Path(folder) / "i.sqlite")
-        write_busy_shop(telemetry)
+        write_busy_shop(telemetry, seconds=600)
         took_ms = []
         for _ in range(ROUNDS):
             begun = time.perf_counter()

@@ -40,12 +40,12 @@ def encoded(*numbers: int) -> list[bytes | None]:
     return [CODEC.encode(TOPIC, change(number)) for number in numbers]
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Wait for a condition; fails when it does not come true in time."""
+def eventually(condition: Callable[[], bool], timeout_s: float = 20.0, look_s: float = 0.01) -> None:
+    """Wait for a condition, looking every so often; fails when it does not come true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
-        threading.Event().wait(0.01)
+        threading.Event().wait(look_s)
 
 
 def read(consumer: Consumer, count: int, timeout_s: float = 20.0) -> list[RawMessage]:
@@ -101,7 +101,7 @@ class Running:
             handler,
             broker,
             CODEC,
-            LoopOptions(group=group, poll_s=0.05),
+            LoopOptions(group=group, poll_s=0.05, lag_every_s=0.1),
             log=Logger("test", level="error"),
             metrics=self.metrics,
         )

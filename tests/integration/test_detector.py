@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -20,6 +21,7 @@ from libs.contracts.topics import ANOMALIES, TELEMETRY_SPANS
 from libs.streaming.embedded import EmbeddedBroker, write_address
 from libs.streaming.kafka import KafkaBroker
 from tests.integration.broker_laws import eventually
+from tests.integration.running_service import Told
 from tests.unit.services.detector.new_handler import new_handler
 from tests.unit.services.detector.simulated_shop import Fault, Shop, play, second_of
 
@@ -31,8 +33,14 @@ SHOP = Shop(
     metric_series=20,
     faults=(Fault("slow", "catalog", 75, 115, 8), Fault("leak", "cart", 75, 115, 3e6)),
 )
-RUN: Sequence[tuple[str, Record]] = tuple(SHOP.arrivals())
 PATIENCE_S = 90.0
+LOOK_S = 0.1  # a look at a process costs both sides some milliseconds: every 10 ms would take half a core
+
+
+@cache
+def whole_run() -> Sequence[tuple[str, Record]]:
+    """Everything that the shop sends."""
+    return tuple(SHOP.arrivals())
 
 
 class Worker:
@@ -74,7 +82,7 @@ class Worker:
             return ""
 
     def wait_for(self, state: str) -> None:
-        eventually(lambda: self.process.poll() is not None or self.readiness() == state, PATIENCE_S)
+        eventually(lambda: self.process.poll() is not None or self.readiness() == state, PATIENCE_S, LOOK_S)
         assert self.process.poll() is None, self.log()
 
     def log(self) -> str:
@@ -107,9 +115,18 @@ def send(broker: KafkaBroker, records: Sequence[tuple[str, Record]]) -> None:
     producer.close()
 
 
-def anomalies(broker: KafkaBroker) -> list[AnomalyDetected]:
-    found = [CODEC.decode(ANOMALIES, message.value) for message in broker.read_to_end([ANOMALIES])]
-    return [record for record in found if isinstance(record, AnomalyDetected)]
+Anomalies = Told[AnomalyDetected]
+
+
+@pytest.fixture
+def told(broker: KafkaBroker) -> Iterator[Anomalies]:
+    made = Told(broker, ANOMALIES, AnomalyDetected)
+    yield made
+    made.close()
+
+
+def is_about(service: str) -> Callable[[Sequence[AnomalyDetected]], bool]:
+    return lambda found: any(anomaly.service == service for anomaly in found)
 
 
 def states(found: Sequence[AnomalyDetected]) -> dict[tuple[str, int], AnomalyDetected]:
@@ -121,11 +138,12 @@ def states(found: Sequence[AnomalyDetected]) -> dict[tuple[str, int], AnomalyDet
 
 
 def until(second: float) -> list[tuple[str, Record]]:
-    return [item for item in RUN if second_of(item[1].observed_at) < second]  # type: ignore[union-attr]  # telemetry
+    return [item for item in whole_run() if second_of(item[1].observed_at) < second]  # type: ignore[union-attr]  # telemetry
 
 
+@cache
 def expected() -> dict[tuple[str, int], AnomalyDetected]:
-    return states(play(new_handler(), iter(RUN)).anomalies)
+    return states(play(new_handler(), iter(whole_run())).anomalies)
 
 
 def start(workers: list[Worker], folder: Path, embedded: EmbeddedBroker) -> Worker:
@@ -137,37 +155,40 @@ def start(workers: list[Worker], folder: Path, embedded: EmbeddedBroker) -> Work
 
 @pytest.mark.parametrize("snapshot_first", [False, True])
 def test_a_kill_in_the_middle_of_an_episode_loses_and_doubles_nothing(
-    embedded: EmbeddedBroker, broker: KafkaBroker, workers: list[Worker], tmp_path: Path, snapshot_first: bool
-) -> None:
+    embedded: EmbeddedBroker, broker: KafkaBroker, told: Anomalies, workers: list[Worker], tmp_path: Path,
+    snapshot_first: bool,
+) -> None:  # fmt: skip
     half, whole = until(98), expected()
     worker = start(workers, tmp_path, embedded)
     send(broker, half)
-    eventually(lambda: any(a.service == "catalog" for a in anomalies(broker)), PATIENCE_S)
+    told.wait_for(is_about("catalog"))
     if snapshot_first:
-        eventually(lambda: any((tmp_path / "detector").glob("telemetry-spans-*.snapshot")), PATIENCE_S)
+        eventually(lambda: any((tmp_path / "detector").glob("telemetry-spans-*.snapshot")), PATIENCE_S, LOOK_S)
     worker.kill()
     start(workers, tmp_path, embedded)
-    send(broker, RUN[len(half) :])
-    eventually(lambda: states(anomalies(broker)).keys() >= whole.keys(), PATIENCE_S)
-    assert states(anomalies(broker)) == whole
+    send(broker, whole_run()[len(half) :])
+    told.wait_for(lambda found: states(found).keys() >= whole.keys())
+    assert states(told.found) == whole
     assert {a.state for a in whole.values()} >= {EpisodeState.OPENED, EpisodeState.CLOSED}
 
 
 def test_a_new_broker_keeps_what_was_learned_but_not_the_place_in_the_stream(
     workers: list[Worker], tmp_path: Path
 ) -> None:
-    healthy, rest = until(70), RUN[len(until(70)) :]
+    healthy, rest = until(70), whole_run()[len(until(70)) :]
     with EmbeddedBroker() as first:
         worker = start(workers, tmp_path, first)
         send(KafkaBroker(first.bootstrap), healthy)
-        eventually(lambda: all_handled(tmp_path, len(healthy)), PATIENCE_S)
+        eventually(lambda: all_handled(tmp_path, len(healthy)), PATIENCE_S, LOOK_S)
         assert worker.stop() == 0, worker.log()
     with EmbeddedBroker() as second:
         broker = KafkaBroker(second.bootstrap)
         worker = start(workers, tmp_path, second)
         send(broker, rest)
         # 45 s of warm-up do not fit between second 70 and the fault: only what was learned before finds it in time
-        eventually(lambda: any(a.detector == "latency" for a in anomalies(broker)), PATIENCE_S)
+        told = Told(broker, ANOMALIES, AnomalyDetected)
+        told.wait_for(lambda found: any(anomaly.detector == "latency" for anomaly in found))
+        told.close()
         assert worker.stop() == 0, worker.log()
 
 
@@ -189,7 +210,7 @@ def test_a_malformed_message_is_a_dead_letter_with_its_place_and_reason(
     producer = broker.producer()
     producer.send(TELEMETRY_SPANS, key=b"cart", value=b"not avro", headers=[("origin", b"test")])
     producer.flush()
-    eventually(lambda: len(broker.read_to_end([TELEMETRY_SPANS + "-dlq"])) == 1, PATIENCE_S)
+    eventually(lambda: len(broker.read_to_end([TELEMETRY_SPANS + "-dlq"])) == 1, PATIENCE_S, LOOK_S)
     (letter,) = broker.read_to_end([TELEMETRY_SPANS + "-dlq"])
     headers = dict(letter.headers)
     assert letter.value == b"not avro"
@@ -200,19 +221,19 @@ def test_a_malformed_message_is_a_dead_letter_with_its_place_and_reason(
 
 
 def test_the_worker_outlives_an_outage_of_the_broker(
-    embedded: EmbeddedBroker, broker: KafkaBroker, workers: list[Worker], tmp_path: Path
+    embedded: EmbeddedBroker, broker: KafkaBroker, told: Anomalies, workers: list[Worker], tmp_path: Path
 ) -> None:
     half, whole = until(98), expected()
     worker = start(workers, tmp_path, embedded)
     send(broker, half)
-    eventually(lambda: any(a.service == "catalog" for a in anomalies(broker)), PATIENCE_S)
+    told.wait_for(is_about("catalog"))
     embedded.set_down(down=True)
     down_until = time.monotonic() + 2.0
     eventually(lambda: time.monotonic() > down_until)
     embedded.set_down(down=False)
-    send(broker, RUN[len(half) :])
-    eventually(lambda: states(anomalies(broker)).keys() >= whole.keys(), PATIENCE_S)
-    assert states(anomalies(broker)) == whole
+    send(broker, whole_run()[len(half) :])
+    told.wait_for(lambda found: states(found).keys() >= whole.keys())
+    assert states(told.found) == whole
     assert worker.stop() == 0, worker.log()
 
 

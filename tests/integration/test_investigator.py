@@ -1,8 +1,7 @@
 """The investigator as it runs: the embedded broker, SQLite stores, the real loop; killed between write and emit."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -16,70 +15,32 @@ from libs.contracts.incident import IncidentChanged
 from libs.contracts.investigation import InvestigationCompleted
 from libs.contracts.records import Record
 from libs.contracts.topics import COMMANDS, INCIDENTS, INVESTIGATIONS
-from libs.observability.log import Logger
-from libs.observability.metrics import ServiceMetrics
 from libs.service.platform import Platform
-from libs.service.run import Runnable
-from libs.service.settings import Settings
 from libs.streaming.embedded import EmbeddedBroker
 from libs.streaming.kafka import KafkaBroker
 from paramedic.api_client import api_url
 from paramedic.ask_investigator import AskInvestigator
 from services.investigator.service import build, handler
 from services.ticketing.service import build as build_ticketing
+from tests.integration.running_service import LIMIT_S, Told, platform_of, running
 from tests.unit.services.investigator.shop_telemetry import BEGAN, Fault, Shop, incident
 
 TICKET = incident("gateway", "catalog")
-LIMIT_S = 30.0
+
+
+Results = Told[InvestigationCompleted]
 
 
 @pytest.fixture
 def platform(tmp_path: Path, embedded: EmbeddedBroker) -> Iterator[Platform]:
-    settings = Settings(
-        data_dir=tmp_path,
-        broker=embedded.bootstrap,
-        kafka={"session.timeout.ms": 1000, "heartbeat.interval.ms": 200},
-        model=None,
-        api_port=0,
-    )
-    made = Platform(
-        service="investigator",
-        settings=settings,
-        log=Logger("test", level="error"),
-        metrics=ServiceMetrics(),
-        codec=Codec(),
-    )
-    Shop(Fault(slow_ms={"catalog": 300})).write(made.telemetry)
-    yield made
-    made.incidents.close()
-    made.telemetry.close()
-
-
-class Results:
-    """Reads the topic `investigations` from its beginning."""
-
-    def __init__(self, broker: KafkaBroker) -> None:
-        self._consumer = broker.consumer("test-results", [INVESTIGATIONS])
-        self._codec = Codec()
-        self.found: list[InvestigationCompleted] = []
-
-    def wait_for(self, enough: Callable[[list[InvestigationCompleted]], bool]) -> list[InvestigationCompleted]:
-        deadline_s = monotonic() + LIMIT_S
-        while not enough(self.found):
-            assert monotonic() < deadline_s, f"only {len(self.found)} investigations in {LIMIT_S:.0f} s"
-            for message in self._consumer.poll(100, 0.2):
-                record = self._codec.decode(INVESTIGATIONS, message.value)
-                assert isinstance(record, InvestigationCompleted)
-                self.found.append(record)
-        return self.found
-
-    def close(self) -> None:
-        self._consumer.close()
+    with platform_of("investigator", tmp_path, embedded, api_port=0) as made:
+        Shop(Fault(slow_ms={"catalog": 300})).write(made.telemetry)
+        yield made
 
 
 @pytest.fixture
 def results(broker: KafkaBroker) -> Iterator[Results]:
-    made = Results(broker)
+    made = Told(broker, INVESTIGATIONS, InvestigationCompleted)
     yield made
     made.close()
 
@@ -96,24 +57,11 @@ def ticket(platform: Platform, record: IncidentChanged = TICKET) -> IncidentChan
     return record
 
 
-@contextmanager
-def running(platform: Platform, start: Callable[[Settings, Platform], Runnable] = build) -> Iterator[None]:
-    loop = start(platform.settings, platform)
-    thread = threading.Thread(target=loop.run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        loop.stop()
-        thread.join(LIMIT_S)
-        assert not thread.is_alive()
-
-
 def test_a_ticket_becomes_ranked_hypotheses_on_the_topic_and_in_the_document(
     platform: Platform, broker: KafkaBroker, results: Results
 ) -> None:
     send(broker, INCIDENTS, ticket(platform))
-    with running(platform):
+    with running(platform, build):
         [found] = results.wait_for(lambda found: len(found) == 1)
     assert found.hypotheses[0].service == "catalog"
     assert found.duration_s < 5.0
@@ -128,7 +76,7 @@ def test_a_result_that_was_written_but_never_emitted_is_emitted_after_a_restart(
     ticket(platform)
     killed = handler(platform.settings, platform)
     killed.tick(BEGAN)  # writes the section; its emits die with the process
-    with running(platform):
+    with running(platform, build):
         [found] = results.wait_for(lambda found: len(found) == 1)
     assert found.revision == 1
 
@@ -137,7 +85,7 @@ def test_an_incident_that_opened_while_the_service_was_down_is_investigated(
     platform: Platform, results: Results
 ) -> None:
     ticket(platform)
-    with running(platform):
+    with running(platform, build):
         [found] = results.wait_for(lambda found: len(found) == 1)
     assert found.incident_id == TICKET.id
 
@@ -149,7 +97,7 @@ def test_a_command_on_an_unknown_incident_is_refused_and_the_next_is_done(
     for target in ("INC-404404", "INC-000007"):
         command = Command(id=target, kind=CommandKind.INVESTIGATE, target=target, actor="ann", issued_at=BEGAN)
         send(broker, COMMANDS, command)
-    with running(platform):
+    with running(platform, build):
         found = results.wait_for(lambda found: {result.revision for result in found} == {1, 2})
     assert {result.incident_id for result in found} == {TICKET.id}
     refused = broker.consumer("test-refused", [f"{COMMANDS}-dlq"])
@@ -165,7 +113,7 @@ def test_asking_from_the_command_line_makes_the_service_look_again_and_publish(
 ) -> None:
     ticket(platform)
     other = replace(platform, service="ticketing")
-    with running(platform), running(other, build_ticketing):
+    with running(platform, build), running(other, build_ticketing):
         results.wait_for(lambda found: [result.revision for result in found] == [1])
         deadline_s = monotonic() + LIMIT_S
         while not (platform.settings.run_dir / "ticketing.json").exists():

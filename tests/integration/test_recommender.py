@@ -1,10 +1,7 @@
 """The recommender as it runs: the embedded broker, SQLite stores, a git repository, the real loop and its thread."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -12,90 +9,38 @@ from libs.contracts.codec import Codec, from_json
 from libs.contracts.command import Command, CommandKind
 from libs.contracts.recommendation import CodeChangeRecommended
 from libs.contracts.topics import COMMANDS, RECOMMENDATIONS
-from libs.observability.log import Logger
-from libs.observability.metrics import ServiceMetrics
 from libs.service.platform import Platform
-from libs.service.settings import Settings
 from libs.streaming.embedded import EmbeddedBroker
 from libs.streaming.kafka import KafkaBroker
 from services.recommender.service import build
+from tests.integration.running_service import Told, platform_of, running
 from tests.unit.services.recommender.checkouts import checkout
 from tests.unit.services.recommender.test_handler import FILE, by_rule, weak
 from tests.unit.services.recommender.traffic import BEGAN
 
-LIMIT_S = 60.0
+ToldRecommendations = Told[CodeChangeRecommended]
 
 
 @pytest.fixture
 def platform(tmp_path: Path, embedded: EmbeddedBroker) -> Iterator[Platform]:
     checkout(tmp_path / "checkout")
     (tmp_path / "file.toml").write_text(FILE)
-    settings = Settings(
-        data_dir=tmp_path / "data",
-        broker=embedded.bootstrap,
-        kafka={"session.timeout.ms": 1000, "heartbeat.interval.ms": 200},
-        recommendations_file=tmp_path / "file.toml",
-        model=None,
-    )
-    made = Platform(
-        service="recommender",
-        settings=settings,
-        log=Logger("test", level="error"),
-        metrics=ServiceMetrics(),
-        codec=Codec(),
-    )
-    yield made
-    made.incidents.close()
-    made.telemetry.close()
-
-
-class Told:
-    """Reads the topic `recommendations` from its beginning."""
-
-    def __init__(self, broker: KafkaBroker) -> None:
-        self._consumer = broker.consumer("test-told", [RECOMMENDATIONS])
-        self._codec = Codec()
-        self.found: list[CodeChangeRecommended] = []
-
-    def wait_for(self, enough: Callable[[list[CodeChangeRecommended]], bool]) -> list[CodeChangeRecommended]:
-        deadline_s = monotonic() + LIMIT_S
-        while not enough(self.found):
-            assert monotonic() < deadline_s, f"only {len(self.found)} recommendations in {LIMIT_S:.0f} s"
-            for message in self._consumer.poll(100, 0.2):
-                record = self._codec.decode(RECOMMENDATIONS, message.value)
-                assert isinstance(record, CodeChangeRecommended)
-                self.found.append(record)
-        return self.found
-
-    def close(self) -> None:
-        self._consumer.close()
+    with platform_of("recommender", tmp_path / "data", embedded, recommendations_file=tmp_path / "file.toml") as made:
+        yield made
 
 
 @pytest.fixture
-def told(broker: KafkaBroker) -> Iterator[Told]:
-    made = Told(broker)
+def told(broker: KafkaBroker) -> Iterator[ToldRecommendations]:
+    made = Told(broker, RECOMMENDATIONS, CodeChangeRecommended)
     yield made
     made.close()
 
 
-@contextmanager
-def running(platform: Platform) -> Iterator[None]:
-    loop = build(platform.settings, platform)
-    thread = threading.Thread(target=loop.run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        loop.stop()
-        thread.join(LIMIT_S)
-        assert not thread.is_alive()
-
-
 def test_telemetry_becomes_an_event_and_a_command_decides_it(
-    platform: Platform, broker: KafkaBroker, told: Told
+    platform: Platform, broker: KafkaBroker, told: ToldRecommendations
 ) -> None:
     weak(platform)
-    with running(platform):
+    with running(platform, build):
         found = by_rule(told.wait_for(lambda found: len(found) >= 2))
         loop = found["n_plus_one_calls"]
         assert "asyncio.gather" in loop.diff

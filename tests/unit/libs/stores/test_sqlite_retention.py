@@ -49,9 +49,9 @@ def test_a_file_stays_bounded_while_telemetry_flows(
 ) -> None:
     store = open_telemetry()
     sizes = []
-    for start_s in range(0, 4_000, 400):
-        fill(store, start_s, 400)
-        store.prune(at(start_s + 300))
+    for start_s in range(0, 2_000, 200):
+        fill(store, start_s, 200)
+        store.prune(at(start_s + 150))
         sizes.append(telemetry_path.stat().st_size)
     assert max(sizes[4:]) < 1.5 * max(sizes[1:4])
 
@@ -60,10 +60,10 @@ def test_a_file_shrinks_when_most_of_it_is_forgotten(
     telemetry_path: Path, open_telemetry: Callable[[], SqliteTelemetryStore]
 ) -> None:
     store = open_telemetry()
-    fill(store, 0, 2_000)
+    fill(store, 0, 1_000)
     checkpoint(store)
     before = telemetry_path.stat().st_size
-    store.prune(at(2_500))
+    store.prune(at(1_500))
     checkpoint(store)
     assert telemetry_path.stat().st_size < before / 2
 

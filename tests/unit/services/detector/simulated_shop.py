@@ -24,6 +24,7 @@ from libs.contracts.topics import TELEMETRY_LOGS, TELEMETRY_METRICS, TELEMETRY_S
 from libs.streaming.handler import Event, Handler
 
 BEGIN: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+BEGIN_NS: Final = ns_from_utc(BEGIN)
 NS: Final = 1_000_000_000
 SERVICES: Final = ("gateway", "catalog", "cart", "checkout", "inventory", "payments", "recommendations")
 CALLS: Final = {
@@ -90,9 +91,13 @@ class Shop:
     metric_series: int = 60
     base_error_ratio: float = 0.001
     chance: np.random.Generator = field(init=False)
+    by_kind: dict[str, list[Fault]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.chance = np.random.default_rng(self.seed)
+        self.by_kind = {}
+        for fault in self.faults:
+            self.by_kind.setdefault(fault.kind, []).append(fault)
 
     def arrivals(self) -> Iterator[tuple[str, Record]]:
         """Topic and record in the order in which intake would write them."""
@@ -114,7 +119,10 @@ class Shop:
         return any(f.kind == "silence" and f.service == service and f.at(second) for f in self.faults)
 
     def _fault(self, kind: str, service: str, second: float) -> Fault | None:
-        return next((f for f in self.faults if f.kind == kind and f.service == service and f.at(second)), None)
+        for fault in self.by_kind.get(kind, ()):
+            if fault.service == service and fault.at(second):
+                return fault
+        return None
 
     def _requests(self) -> tuple[dict[tuple[str, int], list[SpanIn]], dict[tuple[str, int], list[LogIn]]]:
         spans: dict[tuple[str, int], list[SpanIn]] = {}
@@ -196,13 +204,13 @@ class Shop:
 
     def _with_stalls(self, at_s: float, own_s: float) -> float:
         """Work that a standing machine interrupts goes on when the machine does."""
-        for stall in self.faults:
-            if stall.kind == "stall" and stall.since_s < at_s + own_s and at_s < stall.until_s:
+        for stall in self.by_kind.get("stall", ()):
+            if stall.since_s < at_s + own_s and at_s < stall.until_s:
                 own_s += stall.until_s - max(at_s, stall.since_s)
         return own_s
 
     def _ns(self, second: float) -> int:
-        return ns_from_utc(BEGIN) + int(second * 1e9)
+        return BEGIN_NS + int(second * 1e9)
 
     def _span(
         self,

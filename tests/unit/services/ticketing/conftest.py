@@ -183,6 +183,33 @@ class World:
         )
         self.platform.telemetry.write(spans=[batch])
 
+    def call(self, caller: str, callee: str, end_s: float) -> None:
+        """One call with both of its spans, so that the store learns the edge."""
+        trace = f"{caller}>{callee}".encode().ljust(16, b".")[:16]
+        for service, kind, span, parent, peers in (
+            (caller, 3, b"caller..", bytes(8), (callee,)),
+            (callee, 2, b"callee..", b"caller..", ()),
+        ):
+            batch = SpanBatch(
+                service=service,
+                observed_at=self.now,
+                trace_ids=trace,
+                span_ids=span,
+                parent_span_ids=parent,
+                starts=pack_int64([ns_from_utc(self.now) + int(end_s * 1e9)]),
+                durations=pack_int64([10**7]),
+                kinds=pack_int8([kind]),
+                statuses=pack_int8([0]),
+                names=("call",),
+                name_index=pack_int32([0]),
+                peers=peers,
+                peer_index=pack_int32([0 if peers else -1]),
+                user_index=pack_int32([-1]),
+                attribute_sets=({},),
+                attribute_index=pack_int32([0]),
+            )
+            self.platform.telemetry.write(spans=[batch])
+
     def document(self, reference: str) -> IncidentDocument:
         found = self.platform.incidents.get(reference)
         assert found is not None
