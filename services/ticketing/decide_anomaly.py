@@ -7,7 +7,7 @@ from typing import Final
 from libs.contracts.anomaly import AnomalyDetected, EpisodeState
 from libs.contracts.incident import IncidentChange, IncidentChanged, IncidentState, Level
 from services.ticketing.episodes import affected_services, closed_at, counting, counts, fingerprint, is_open
-from services.ticketing.grouping import Nearby, incident_for, is_recurrence
+from services.ticketing.grouping import incident_for, is_recurrence
 from services.ticketing.lifecycle import is_over, reopened
 from services.ticketing.narrative import anomaly_entry, describe, opening_reason, title
 from services.ticketing.priority import higher, impact_of, priority, urgency_of
@@ -27,13 +27,7 @@ def on_anomaly(state: State, anomaly: AnomalyDetected, around: Surroundings) -> 
     if holder is not None:
         return _update(state, holder, anomaly, around)
     cores = [tracked.core for tracked in state.incidents.values()]
-    nearby = Nearby(
-        graph=around.graph,
-        deviating=around.deviating,
-        changed_at=around.changed_at,
-        correlation_s=around.correlation_s,
-    )
-    found = incident_for(anomaly, cores, nearby)
+    found = incident_for(anomaly, cores, around)
     if found is not None:
         return _join(state, state.incidents[found], anomaly, around)
     if not counts(anomaly):

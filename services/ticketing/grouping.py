@@ -40,8 +40,8 @@ class Nearby:
     """
 
     graph: CallGraph
-    deviating: frozenset[str]
-    changed_at: tuple[datetime, ...]
+    deviating: frozenset[str] = frozenset()
+    changed_at: tuple[datetime, ...] = ()
     correlation_s: float
 
 

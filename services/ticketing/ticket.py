@@ -10,7 +10,7 @@ from libs.contracts.document import IncidentContext, RootCause, TimelineEntry
 from libs.contracts.incident import IncidentChange, IncidentChanged
 from libs.contracts.remediation import RunState
 from services.ticketing.episodes import counting, quiet_since
-from services.ticketing.graph import CallGraph
+from services.ticketing.grouping import Nearby
 
 ACTOR: Final = "ticketing"
 _NAMESPACE: Final = uuid.UUID("6c5f3c0e-2f3e-5d5b-9a54-0b8f6a1d7c11")
@@ -106,22 +106,14 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What the shell looked up before a decision.
+class Surroundings(Nearby):
+    """What the shell looked up before a decision; `correlation_s` is also the quiet that means recovery.
 
     Attributes:
-        graph: Calls between services.
-        deviating: Services between two anomalies whose telemetry deviates.
-        changed_at: When others than Paramedic changed the anomaly's service or callee lately.
         observed_at: Wall clock of the decision.
-        correlation_s: Longest time between starts of deviations of one incident; also the quiet that means recovery.
     """
 
-    graph: CallGraph
-    deviating: frozenset[str] = frozenset()
-    changed_at: tuple[datetime, ...] = ()
     observed_at: datetime
-    correlation_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
