@@ -81,7 +81,7 @@ SCENARIOS: Final = (
     ),
     Scenario(
         name="traffic-surge",
-        title="four times the traffic saturates a service",
+        title="a sale brings four times the orders, more than one checkout can take",
         services=("checkout", "catalog"),
         kinds=(CauseKind.TRAFFIC_SURGE, CauseKind.SATURATION),
         ending=Ending.HEALED,
