@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
@@ -160,11 +160,11 @@ class DetectorWorker:
         async def judge(stream: Any) -> None:
             judging: asyncio.Future[Any] | None = None
             async for events in stream.take_events(_TAKE_MESSAGES, within=_TAKE_WITHIN_S):
-                messages = [_raw(event.message) for event in events]
                 if judging is not None:
                     await asyncio.wait([judging])  # these were gathered while the ones before were judged
                 if self._failure is not None:
                     return
+                messages = messages_of(events, app.consumer_generation_id)
                 judging = self._in_order(partial(self._processor.take, messages))
                 judging.add_done_callback(self._notice_failure)
 
@@ -264,6 +264,14 @@ def _ends(app: Any) -> dict[TopicPartition, int]:
     """Offset behind the newest message of each partition, as last heard from the broker."""
     ends = {(tp.topic, tp.partition): app.consumer.highwater(tp) for tp in app.consumer.assignment()}
     return {place: end for place, end in ends.items() if end is not None}
+
+
+def messages_of(events: Sequence[Any], generation: int) -> list[RawMessage]:
+    """Messages of one generation of the group; those of an earlier one are read again from the last snapshot on.
+
+    Taken in, they would be judged before the ones that lie between that snapshot and them, which then would be old.
+    """
+    return [_raw(event.message) for event in events if event.message.generation_id == generation]
 
 
 def _raw(message: Any) -> RawMessage:
