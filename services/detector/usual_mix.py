@@ -47,7 +47,10 @@ class UsualMix:
             self.usual = {name: usual for name, usual in self.usual.items() if usual > 1e-3}
 
     def of(self, seen: RequestWindow) -> RequestWindow:
-        """The window with at most the usual number of requests of each kind."""
+        """The window with the latency and the mean of at most the usual number of requests of each kind.
+
+        How many requests there are, and how many of them are slow, stays: it says how sure one can be.
+        """
         weights = {name: self._weight(name, kind) for name, kind in seen.kinds.items()}
         if self.windows < _LEAST_WINDOWS or all(weight == 1.0 for weight in weights.values()):
             return seen
@@ -56,13 +59,8 @@ class UsualMix:
             histogram += weights[name] * kind.histogram
             duration_sum_s += weights[name] * kind.duration_sum_s
         requests = float(histogram.sum())
-        return replace(
-            seen,
-            requests=requests,
-            latency=quantile_s(histogram, 0.95),
-            mean=duration_sum_s / requests if requests else math.nan,
-            histogram=histogram,
-        )
+        mean = duration_sum_s / requests if requests else math.nan
+        return replace(seen, latency=quantile_s(histogram, 0.95), mean=mean)
 
     def _weight(self, name: str, kind: Kind) -> float:
         usual = self.usual.get(name, 0.0)

@@ -38,6 +38,8 @@ _SUSPICIOUS_SUM_P: Final = 1e-6
 _PLAIN_FACTOR: Final = 4.0  # most requests this much slower: no cold cache, no stall
 _LASTING_MOST: Final = 3  # cold caches of the example shop's services are warm within 8 s, two windows
 _LASTING_SOME: Final = 4  # at a stall of 0.5 .. 2 s every 20 s four windows in a row are hit once in 500 windows
+_LEAST_DOUBTED: Final = 3.0  # of one or two requests a window all are slow now and then
+_DOUBTED_WINDOWS: Final = 24
 _MEMORY: Final = 3
 _DECAY: Final = 0.99
 _START_WINDOWS: Final = 4
@@ -113,6 +115,8 @@ class Latency:
         if not math.isfinite(seen.latency):
             return
         of_usual_mix = state.mix.of(seen)
+        if _is_doubtful(state, of_usual_mix):
+            return
         state.mix.learn(seen)
         seen = of_usual_mix
         if seen.after_gap:
@@ -147,6 +151,18 @@ def slow_requests(state: LatencyState, histogram: FloatArray) -> tuple[float, fl
     usual = float(state.histogram[bucket:].sum()) / total if total else 0.0
     # with 100 learned requests the share of 5 % is known to two points; the floor keeps a short memory honest
     return float(histogram[bucket:].sum()), min(0.5, max(usual, 0.02) + 1.0 / (total + 1.0))
+
+
+def _is_doubtful(state: LatencyState, seen: RequestWindow) -> bool:
+    """Whether most of a window's requests are slow though it is not certain yet that it is no chance.
+
+    It must not teach: one window of a sale that makes checkouts slow holds more of them than a minute before it, and
+    would make their slowness usual. What lasts for two minutes and was never certain is.
+    """
+    if seen.histogram is None or state.seen_windows < _START_WINDOWS or state.slow_run >= _DOUBTED_WINDOWS:
+        return False
+    slow, _ = slow_requests(state, seen.histogram)
+    return slow >= max(_LEAST_DOUBTED, 0.5 * seen.requests) and _stands_out(state, seen)
 
 
 def _memory_of(state: LatencyState) -> float:
