@@ -44,7 +44,7 @@ from services.remediation.facts import (
     Verdict,
     WentLive,
 )
-from services.remediation.run import BEFORE_APPLY, Now, Phase, Run, Told, move, watches
+from services.remediation.run import BEFORE_APPLY, Now, Phase, Run, Told, loads_of, move, watches
 
 # How long policy may wait (for a surer hypothesis, a cooldown, another run) before a human is asked, event time.
 PATIENCE_S: Final = 120.0
@@ -216,7 +216,8 @@ def _(fact: IncidentSeen, run: Run, now: Now) -> Run:
     if incident.state not in OPEN_STATES:
         why = f"the incident was {incident.state.value} before anything was applied"
         return _cancel(run, now, why, actor=by_human, human=bool(by_human))
-    run = replace(run, watched=watches(run.change.target, incident.anomalies))
+    target, anomalies = run.change.target, incident.anomalies
+    run = replace(run, watched=watches(target, anomalies), loads=loads_of(target, anomalies))
     if run.watched and all(watch.closed_at is not None for watch in run.required() if watch.trigger):
         return _cancel(run, now, "the anomalies closed before anything was applied")
     return run

@@ -91,12 +91,23 @@ def on_anomaly(run: Run, fact: AnomalySeen, now: Now) -> Run:
             )
         run = _with(run, newest)
         return _verify(run, now) if run.phase is Phase.VERIFY else run
-    if anomaly.severity not in WORSE_THAN_LOW or is_load(anomaly):
+    if is_load(anomaly):
+        return _with_load(run, watch_of(run.change.target, anomaly), now)
+    if anomaly.severity not in WORSE_THAN_LOW:
         return run
     if not _is_new(run, anomaly):
         # Late news of the same trouble: it has to close as well.
         return _with(run, watch_of(run.change.target, anomaly)) if fact.of_incident else run
     return _on_new(run, anomaly, now)
+
+
+def _with_load(run: Run, load: Watch, now: Now) -> Run:
+    """Somebody serves more requests than usual, or does no longer."""
+    known = next((one for one in run.loads if one.id == load.id), None)
+    if known is not None and load.sequence <= known.sequence:
+        return run
+    run = replace(run, loads=(*(one for one in run.loads if one.id != load.id), load))
+    return _verify(run, now) if run.phase is Phase.VERIFY else run
 
 
 def _is_new(run: Run, anomaly: AnomalyDetected) -> bool:

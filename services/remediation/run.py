@@ -115,6 +115,7 @@ class Run:
         instances: Instances of the target before the fix; 0 when unknown.
         neighbours: Services one call away from the target, and the other services of the incident.
         watched: Anomalies that must close.
+        loads: Services that serve more requests than usual: no harm, but the reason why they may be slower.
         approved_by: Person that approved it, "" for nobody.
         in_doubt: Whether the executor was asked to apply and has not answered yet.
         doubtful: Whether an earlier, unanswered attempt to apply may have been carried out.
@@ -143,6 +144,7 @@ class Run:
     instances: int = 0
     neighbours: tuple[str, ...] = ()
     watched: tuple[Watch, ...] = ()
+    loads: tuple[Watch, ...] = ()
     approved_by: str = ""
     in_doubt: bool = False
     doubtful: bool = False
@@ -173,9 +175,17 @@ class Run:
         return self.change.applied_at is not None or self.in_doubt
 
     def required(self) -> tuple[Watch, ...]:
-        """Watched anomalies that count: those above LOW, or all when there are no others."""
-        counting = tuple(watch for watch in self.watched if watch.severity in WORSE_THAN_LOW)
+        """Watched anomalies that count: those above LOW that no load explains, or all when there are no others."""
+        counting = tuple(
+            watch for watch in self.watched if watch.severity in WORSE_THAN_LOW and not self._goes_with_load(watch)
+        )
         return counting or self.watched
+
+    def _goes_with_load(self, watch: Watch) -> bool:
+        """Whether it is the latency of others who have more to do: the fix takes nothing off them, and time will."""
+        loaded = {load.service for load in self.loads if load.closed_at is None}
+        slower = watch.signal == Signal.LATENCY.value and not watch.trigger
+        return slower and bool(loaded & {watch.service, watch.peer})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +291,7 @@ def open_run(opening: Opening, now: Now) -> Run:
         limits=opening.limits,
         inverse=opening.inverse,
         watched=watches(opening.change.target, opening.anomalies),
+        loads=loads_of(opening.change.target, opening.anomalies),
         began_event_at=now.event_at,
         phase_since=now.wall_at,
         blamed_change_id=opening.blamed_change_id,
@@ -298,6 +309,11 @@ def watches(target: str, anomalies: Sequence[AnomalyDetected]) -> tuple[Watch, .
     if not any(watch.trigger for watch in found):
         found = [replace(watch, trigger=True) for watch in found]
     return tuple(found)
+
+
+def loads_of(target: str, anomalies: Sequence[AnomalyDetected]) -> tuple[Watch, ...]:
+    """Where an incident shows more requests than usual."""
+    return tuple(watch_of(target, anomaly) for anomaly in anomalies if is_load(anomaly))
 
 
 def is_load(anomaly: AnomalyDetected) -> bool:

@@ -168,6 +168,33 @@ def test_a_surge_that_goes_on_need_not_close_where_its_harm_has() -> None:
     assert [watch.id for watch in watches("catalog", [surge])] == ["surge"]
 
 
+LOAD = an_anomaly("cart", id="load", signal=Signal.TRAFFIC, observed=9.0, expected=3.0, severity=Severity.LOW)
+
+
+def verified_but_for(anomaly: AnomalyDetected, *loads: AnomalyDetected) -> RunState:
+    """State of a run whose incident shows one more anomaly, and who has more to do; all the others have closed."""
+    more = [seen(one, of_incident=True) for one in (anomaly, *loads)]
+    return after(verifying(), *more, seen(closed(TRIGGER, 40)), seen(closed(SYMPTOM, 42)), seconds=45).change.state
+
+
+def test_who_has_more_to_do_may_be_slower_as_long_as_that_lasts() -> None:
+    slower = an_anomaly("cart", id="slower", peer="bank", started_at=at(22))
+    assert verified_but_for(slower) is RunState.VERIFYING
+    assert verified_but_for(slower, LOAD) is RunState.HOLDING
+    assert verified_but_for(slower, LOAD, closed(LOAD, 41)) is RunState.VERIFYING
+
+
+def test_who_has_more_to_do_must_not_fail_for_it() -> None:
+    failing = an_anomaly("cart", id="failing", signal=Signal.ERRORS, started_at=at(22))
+    assert verified_but_for(failing, LOAD) is RunState.VERIFYING
+
+
+def test_more_to_do_excuses_nothing_on_the_target() -> None:
+    load = replace(LOAD, service="catalog")
+    run = after(verifying(), seen(load), seen(closed(SYMPTOM, 42)), seconds=45)
+    assert run.change.state is RunState.VERIFYING
+
+
 def test_a_symptom_that_flares_up_again_before_the_end_has_to_close_as_well() -> None:
     flare = an_anomaly("gateway", id="flare", started_at=at(30))
     run = after(verifying(), seen(flare), seen(closed(TRIGGER, 40)), seen(closed(SYMPTOM, 42)), seconds=45)
