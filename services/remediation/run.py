@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from libs.contracts.anomaly import AnomalyDetected, EpisodeState, Severity, Signal
-from libs.contracts.investigation import Hypothesis
+from libs.contracts.investigation import CauseKind, Hypothesis
 from libs.contracts.remediation import FINAL_STATES, RemediationChanged, RunState, RunStep
 from libs.runbooks.actions import ActionCall
 
@@ -182,10 +182,16 @@ class Run:
         return counting or self.watched
 
     def _goes_with_load(self, watch: Watch) -> bool:
-        """Whether it is the latency of others who have more to do: the fix takes nothing off them, and time will."""
+        """Whether it is the latency of others who have more to do: the fix takes nothing off them, and time will.
+
+        Under a surge that is everybody but those who call the target: what users wait for must be fast again.
+        """
+        if watch.signal != Signal.LATENCY.value or watch.trigger:
+            return False
         loaded = {load.service for load in self.loads if load.closed_at is None}
-        slower = watch.signal == Signal.LATENCY.value and not watch.trigger
-        return slower and bool(loaded & {watch.service, watch.peer})
+        callers = {known.service for known in self.watched if known.peer == self.change.target}
+        is_surge = self.hypothesis.kind is CauseKind.TRAFFIC_SURGE
+        return bool(loaded & {watch.service, watch.peer}) or (is_surge and (watch.peer or watch.service) not in callers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import pytest
 
 from libs.contracts.anomaly import AnomalyDetected, Severity, Signal
 from libs.contracts.incident import IncidentState
+from libs.contracts.investigation import CauseKind
 from libs.contracts.remediation import RunState
 from libs.runbooks.actions import ActionCall
 from services.remediation.decide import decide, wanted
@@ -187,6 +188,20 @@ def test_who_has_more_to_do_may_be_slower_as_long_as_that_lasts() -> None:
 def test_who_has_more_to_do_must_not_fail_for_it() -> None:
     failing = an_anomaly("cart", id="failing", signal=Signal.ERRORS, started_at=at(22))
     assert verified_but_for(failing, LOAD) is RunState.VERIFYING
+
+
+def test_under_a_surge_everybody_may_be_slower_but_those_who_call_the_target() -> None:
+    surge = a_hypothesis(kind=CauseKind.TRAFFIC_SURGE, change_id=None)
+    call = an_anomaly("gateway", id="call", peer="catalog", started_at=at(22))
+    for one, state in (
+        (an_anomaly("cart", id="beside", peer="bank", started_at=at(22)), RunState.HOLDING),
+        (an_anomaly("gateway", id="way", peer="cart", started_at=at(22)), RunState.HOLDING),
+        (an_anomaly("gateway", id="entry", started_at=at(22)), RunState.VERIFYING),
+        (an_anomaly("cart", id="failing", signal=Signal.ERRORS, started_at=at(22)), RunState.VERIFYING),
+    ):
+        facts = [seen(call, of_incident=True), seen(one, of_incident=True), seen(closed(call, 41))]
+        run = after(replace(verifying(), hypothesis=surge), *facts, seen(closed(SYMPTOM, 41)), seconds=42)
+        assert after(run, seen(closed(TRIGGER, 43)), seconds=45).change.state is state
 
 
 def test_more_to_do_excuses_nothing_on_the_target() -> None:
