@@ -185,7 +185,7 @@ class MetricPartition:
 
     def _scores_of(self, offset: int, shape: Shape, columns: MetricColumns) -> Any:
         begun, place = self._ahead.pop(offset, (None, 0))
-        if begun is None:
+        if begun is None or begun.exception() is not None:  # what fails together is tried alone: one is at fault
             wait([other for other, _ in self._ahead.values()])
             return self._score([(shape, columns)])[0]
         return begun.result()[place]

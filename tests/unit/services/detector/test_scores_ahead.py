@@ -133,3 +133,18 @@ def test_series_that_take_each_others_place_are_scored_one_after_the_other(event
         outcomes.append((emits, partition._bank.evicted_series, states(handler)))
     assert outcomes[0] == outcomes[1]
     assert outcomes[0][1] > 0
+
+
+def test_what_fails_together_is_scored_alone(
+    events: list[Event], ahead: DetectorHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = in_batches(new_handler(ahead=False), events, 1)
+    score = MetricPartition._score
+
+    def failing(partition: MetricPartition, batches: Sequence[Any]) -> list[Any]:
+        if len(batches) > 1:
+            raise ZeroDivisionError
+        return score(partition, batches)
+
+    monkeypatch.setattr(MetricPartition, "_score", failing)
+    assert in_batches(ahead, events, 20) == expected
