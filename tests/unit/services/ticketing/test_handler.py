@@ -1,6 +1,5 @@
 """The handler on real stores: durable, idempotent, complete."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from libs.contracts.anomaly import AnomalyDetected
-from libs.contracts.command import Command, CommandKind
+from libs.contracts.command import CommandKind
 from libs.contracts.document import Section
 from libs.contracts.incident import IncidentChange, IncidentChanged, IncidentState
 from libs.contracts.investigation import CauseKind, Hypothesis, InvestigationCompleted
@@ -19,22 +18,11 @@ from libs.contracts.remediation import Mode, RemediationChanged, RunState
 from libs.contracts.telemetry import ChangeEvent, ChangeKind
 from libs.errors import InvalidMessage, Unavailable
 from libs.stores.incidents import IncidentQuery
+from tests.unit.services.ticketing.said import command, log_lines
 
 MakeAnomaly = Callable[..., AnomalyDetected]
 Moment = Callable[[float], datetime]
 World = Any
-
-
-def command(kind: CommandKind, target: str, moment: Moment, **arguments: str) -> Command:
-    return Command(
-        id=f"command-{kind.value}", kind=kind, target=target, actor="ada", reason="because",
-        arguments=arguments, issued_at=moment(60),
-    )  # fmt: skip
-
-
-def log_lines(world: World) -> list[dict[str, Any]]:
-    path = world.settings.data_dir / "logs" / "tickets.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_an_anomaly_becomes_a_numbered_ticket_in_the_store_and_on_the_topic(world: World, anomaly: MakeAnomaly) -> None:

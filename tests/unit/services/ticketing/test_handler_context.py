@@ -1,6 +1,5 @@
 """What a ticket is opened with: traces, logs, changes, topology, users and similar incidents, from real stores."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -11,29 +10,14 @@ import pytest
 from libs.contracts.anomaly import AnomalyDetected, Severity, Signal
 from libs.contracts.codec import ns_from_utc
 from libs.contracts.columns import pack_int8, pack_int32, pack_int64
-from libs.contracts.command import Command, CommandKind
+from libs.contracts.command import CommandKind
 from libs.contracts.incident import IncidentChange
 from libs.contracts.telemetry import ChangeEvent, ChangeKind, LogBatch
+from tests.unit.services.ticketing.said import command
 
 MakeAnomaly = Callable[..., AnomalyDetected]
-
-
 Moment = Callable[[float], datetime]
-
-
 World = Any
-
-
-def command(kind: CommandKind, target: str, moment: Moment, **arguments: str) -> Command:
-    return Command(
-        id=f"command-{kind.value}", kind=kind, target=target, actor="ada", reason="because",
-        arguments=arguments, issued_at=moment(60),
-    )  # fmt: skip
-
-
-def log_lines(world: World) -> list[dict[str, Any]]:
-    path = world.settings.data_dir / "logs" / "tickets.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_a_service_between_is_judged_by_its_telemetry_whatever_arrives_first(
