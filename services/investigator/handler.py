@@ -10,7 +10,8 @@ from libs.contracts.command import Command, CommandKind
 from libs.contracts.document import IncidentDocument, Section
 from libs.contracts.incident import OPEN_STATES, IncidentChanged
 from libs.contracts.investigation import InvestigationCompleted
-from libs.contracts.topics import COMMANDS, INCIDENTS, INVESTIGATIONS
+from libs.contracts.telemetry import ChangeEvent
+from libs.contracts.topics import CHANGES, COMMANDS, INCIDENTS, INVESTIGATIONS
 from libs.errors import Conflict, InvalidMessage
 from libs.observability.log import Logger
 from libs.runbooks.runbook import Runbook
@@ -18,11 +19,13 @@ from libs.stores.incidents import IncidentQuery, IncidentStore
 from libs.stores.telemetry import LogQuery, SpanQuery, TelemetryStore, Window
 from libs.streaming.handler import Emit, Event
 from services.investigator.further import Further
-from services.investigator.pending import Due, asked_key, due_for, is_ready, next_settle
+from services.investigator.late import LateArrivals, Look
+from services.investigator.pending import Due, asked_key, due_for, has_waited, next_settle
 from services.investigator.protocol import investigate
 from services.investigator.scene import FIRST_LOOK_SPANS, LATER_LOOK_SPANS, scene_of
 
 _PAGE: Final = 500
+_OF_ENDED: Final = frozenset({"asked", "late"})  # looks that are made at an incident that is over, too
 _DATETIME_NS: Final = 1_000  # what a datetime can tell apart
 
 
@@ -62,13 +65,14 @@ class InvestigatorHandler:
         self._further = further
         self._due: dict[str, Due] = {}
         self._settling: dict[str, datetime] = {}
+        self._late = LateArrivals(telemetry, clock)
         self._outbox: list[Emit] = []
         self._reconciled = False
 
     @property
     def subscriptions(self) -> Sequence[str]:
-        """Incidents and what people ask for."""
-        return (INCIDENTS, COMMANDS)
+        """Incidents, what people ask for, and the changes that are to be found in the telemetry store."""
+        return (INCIDENTS, COMMANDS, CHANGES)
 
     def handle(self, events: Sequence[Event]) -> Sequence[Emit]:
         """Note what is due and investigate what can be; `InvalidMessage` for a command on an unknown incident."""
@@ -79,6 +83,8 @@ class InvestigatorHandler:
                     self._note_incident(incident)
                 case Command() as command:
                     self._note_command(command)
+                case ChangeEvent() as change:
+                    self._late.told(change)
                 case other:
                     raise InvalidMessage(f"{event.topic}: the investigator does not read a {type(other).__name__}")
         self._run_due()
@@ -88,6 +94,7 @@ class InvestigatorHandler:
         """Investigate what has become due, and take what a model found."""
         self._reconcile()
         self._note_settled()
+        self._note_late()
         self._run_due()
         if self._further is not None:
             for result in self._further.finished():
@@ -127,6 +134,7 @@ class InvestigatorHandler:
             else:
                 self._outbox.append(_emit(stored))
                 self._schedule_settling(incident, stored)
+                self._late.found_again(incident, ns_from_utc(stored.as_of))
         self._reconciled = True
 
     def _open_incidents(self) -> Iterator[IncidentChanged]:
@@ -137,12 +145,13 @@ class InvestigatorHandler:
             yield from page.incidents
 
     def _note_incident(self, incident: IncidentChanged) -> None:
+        known = self._due.get(incident.id)
         if incident.state not in OPEN_STATES:
-            self._due.pop(incident.id, None)
+            if known is not None and known.reason not in _OF_ENDED:
+                del self._due[incident.id]
             self._settling.pop(incident.id, None)
             return
         due = due_for(incident, self._stored(incident.id), self._clock())
-        known = self._due.get(incident.id)
         if due is not None and (known is None or known.reason == "settled"):
             self._due[incident.id] = due
 
@@ -180,13 +189,21 @@ class InvestigatorHandler:
                     with_model=False,
                 )
 
+    def _note_late(self) -> None:
+        """Look again, up to the same moment, where something was missing that has come; a resolved incident too."""
+        for incident_id, moment in self._late.to_look_again():
+            if incident_id not in self._due:
+                self._due[incident_id] = Due(
+                    incident_id=incident_id, as_of=moment, reason="late", asked_at=self._clock()
+                )
+
     def _run_due(self) -> None:
         if not self._due:
             return
         watermark_ns, now = self._telemetry.watermark_ns(), self._clock()
         for due in sorted(self._due.values(), key=lambda entry: (entry.as_of, entry.incident_id)):
             as_of_ns = ns_from_utc(due.as_of)
-            if is_ready(due, watermark_ns, as_of_ns, now):
+            if has_waited(due, now) or self._late.all_there(as_of_ns, watermark_ns):
                 self._investigate(due, as_of_ns)
                 if due.command_id:
                     self._incidents.put_state(asked_key(due.command_id), '"done"')
@@ -194,7 +211,7 @@ class InvestigatorHandler:
 
     def _investigate(self, due: Due, as_of_ns: int) -> None:
         document = self._incidents.get(due.incident_id)
-        if document is None or (document.incident.state not in OPEN_STATES and due.reason != "asked"):
+        if document is None or (document.incident.state not in OPEN_STATES and due.reason not in _OF_ENDED):
             return
         if due.reason == "settled" and _being_fixed(document):
             return  # what telemetry shows now is the fix at work
@@ -203,6 +220,7 @@ class InvestigatorHandler:
             self._schedule_settling(document.incident, replace(section[0], as_of=due.as_of))
             return
         revision = section[0].revision + 1 if section is not None else 1
+        short = not self._late.all_there(as_of_ns, self._telemetry.watermark_ns())
         scene = scene_of(
             document.incident,
             self._telemetry,
@@ -213,10 +231,20 @@ class InvestigatorHandler:
             most_spans=LATER_LOOK_SPANS if due.reason in ("settled", "asked") else FIRST_LOOK_SPANS,
         )
         found = investigate(scene, revision=revision, started_at=self._clock())
-        asks = self._asks_model(due)
+        asks = self._asks_model(due, document.incident)
         completed = found.completed if self._further is None or asks else self._further.looked_again(found)
         if not self._keep(completed, section[1] if section is not None else 0):
             return
+        self._late.looked(
+            Look(
+                incident_id=due.incident_id,
+                as_of_ns=as_of_ns,
+                changes=scene.changes_window,
+                seen=frozenset(change.id for change in found.evidence.changes),
+                short=short,
+                at=self._clock(),
+            )
+        )
         self._log.info(
             "investigated",
             **{
@@ -231,11 +259,11 @@ class InvestigatorHandler:
         if self._further is not None and asks:
             self._further.start(scene, found)
 
-    def _asks_model(self, due: Due) -> bool:
+    def _asks_model(self, due: Due, incident: IncidentChanged) -> bool:
         """A later look asks no model, and growth none while one is at work: its answer is fused with the newer look."""
-        if self._further is None or not due.with_model:
+        if self._further is None or not due.with_model or (due.reason == "late" and incident.state not in OPEN_STATES):
             return False
-        return due.reason != "grown" or not self._further.is_asking(due.incident_id)
+        return due.reason not in ("grown", "late") or not self._further.is_asking(due.incident_id)
 
     def _heard_between(self, after: datetime, until: datetime) -> bool:
         """Whether any telemetry tells of the time between two looks: without it the second finds what the first found.

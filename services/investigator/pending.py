@@ -30,7 +30,7 @@ class Due:
     Attributes:
         incident_id: The incident.
         as_of: Event time up to which telemetry is considered.
-        reason: opened, grown, settled or asked.
+        reason: opened, grown, settled, late or asked.
         asked_at: Wall clock at which waiting for telemetry began.
         with_model: Whether a model may go further afterwards.
         command_id: The command that asked; "" when nobody did.
@@ -86,6 +86,6 @@ def next_settle(incident: IncidentChanged, stored: InvestigationCompleted) -> da
     return next((moment for moment in settle_moments(incident.opened_at) if moment > stored.as_of), None)
 
 
-def is_ready(due: Due, watermark_ns: int, as_of_ns: int, now: datetime) -> bool:
-    """Whether the telemetry is there, or was waited for long enough."""
-    return watermark_ns >= as_of_ns or (now - due.asked_at).total_seconds() >= WAIT_S
+def has_waited(due: Due, now: datetime) -> bool:
+    """Whether telemetry was waited for long enough."""
+    return (now - due.asked_at).total_seconds() >= WAIT_S

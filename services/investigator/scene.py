@@ -87,7 +87,7 @@ class Scene:
     @property
     def changes_window(self) -> Window:
         """When a change that matters took effect."""
-        return Window(start_ns=self.started_ns - int(CHANGES_BEFORE_S * 1e9), end_ns=self.as_of_ns + 1)
+        return when_changes_matter(self.started_ns, self.as_of_ns)
 
     def only(self, services: Sequence[str]) -> "Scene":
         """The same scene with fewer services in scope."""
@@ -97,6 +97,11 @@ class Scene:
         # One step of distance: the deviation began somewhere inside the step in which it was seen.
         end_ns = self.started_ns - int(self.window_s * 1e9)
         return Window(start_ns=max(0, end_ns - int(seconds * 1e9)), end_ns=end_ns)
+
+
+def when_changes_matter(started_ns: int, as_of_ns: int) -> Window:
+    """When a change took effect that may explain what began at a moment."""
+    return Window(start_ns=started_ns - int(CHANGES_BEFORE_S * 1e9), end_ns=as_of_ns + 1)
 
 
 def scope(affected: Sequence[str], edges: Sequence[Edge], known: Sequence[str]) -> tuple[str, ...]:

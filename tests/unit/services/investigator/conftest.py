@@ -5,13 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from libs.contracts.codec import ns_from_utc
+from libs.contracts.codec import Codec, ns_from_utc
 from libs.contracts.incident import IncidentChanged
+from libs.observability.log import Logger
+from libs.observability.metrics import ServiceMetrics
 from libs.runbooks import SHIPPED, load_runbooks
+from libs.service.platform import Platform
+from libs.service.settings import Settings
 from libs.stores.sqlite_incidents import SqliteIncidentStore
 from libs.stores.sqlite_telemetry import SqliteTelemetryStore
 from services.investigator.protocol import Investigated, investigate
 from services.investigator.scene import Scene, scene_of
+from tests.unit.services.investigator.handled import Clock
 from tests.unit.services.investigator.shop_telemetry import BEGAN, Fault, Shop
 
 Ask = Callable[[Fault, IncidentChanged], Investigated]
@@ -52,3 +57,24 @@ def scene_for(
 @pytest.fixture
 def ask(scene_for: Callable[[Fault, IncidentChanged], Scene]) -> Ask:
     return lambda fault, ticket: investigate(scene_for(fault, ticket), revision=1, started_at=BEGAN)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def platform(tmp_path: Path, clock: Clock) -> Iterator[Platform]:
+    settings = Settings(data_dir=tmp_path, model=None)
+    made = Platform(
+        service="investigator",
+        settings=settings,
+        log=Logger("test", level="error"),
+        metrics=ServiceMetrics(),
+        codec=Codec(),
+        clock=clock,
+    )
+    yield made
+    made.incidents.close()
+    made.telemetry.close()

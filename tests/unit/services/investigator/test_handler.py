@@ -1,88 +1,29 @@
 """The handler: once per moment, after the telemetry, again when it grows or settles, and nothing lost by a restart."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 
 import pytest
 
 from libs.contracts.batches import MetricBatchBuilder
-from libs.contracts.codec import Codec, ns_from_utc
+from libs.contracts.codec import ns_from_utc
 from libs.contracts.command import Command, CommandKind
 from libs.contracts.document import Section
-from libs.contracts.incident import IncidentChange, IncidentChanged, IncidentState
+from libs.contracts.incident import IncidentChange, IncidentState
 from libs.contracts.investigation import InvestigationCompleted
 from libs.errors import InvalidMessage, Unavailable
-from libs.observability.log import Logger
-from libs.observability.metrics import ServiceMetrics
 from libs.service.platform import Platform
-from libs.service.settings import Settings
 from libs.stores.sqlite_incidents import SqliteIncidentStore
 from libs.stores.sqlite_telemetry import SqliteTelemetryStore
-from libs.streaming.handler import Emit, Event
 from services.investigator.command import investigate as investigate_command
 from services.investigator.further import Further
 from services.investigator.handler import InvestigatorHandler
 from services.investigator.pending import due_for
-from services.investigator.service import handler as build_handler
-from tests.unit.services.investigator.shop_telemetry import BEGAN, Fault, Shop, incident
+from tests.unit.services.investigator.handled import TICKET, Clock, core, event, opened, record_shop, results
+from tests.unit.services.investigator.shop_telemetry import BEGAN
 from tests.unit.services.investigator.test_further import Scripted, answer, asking, call
-
-TICKET = incident("gateway", "catalog")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = BEGAN + timedelta(seconds=30)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def platform(tmp_path: Path, clock: Clock) -> Any:
-    settings = Settings(data_dir=tmp_path, model=None)
-    made = Platform(
-        service="investigator",
-        settings=settings,
-        log=Logger("test", level="error"),
-        metrics=ServiceMetrics(),
-        codec=Codec(),
-        clock=clock,
-    )
-    yield made
-    made.incidents.close()
-    made.telemetry.close()
-
-
-def core(platform: Platform) -> InvestigatorHandler:
-    return build_handler(platform.settings, platform)
-
-
-def event(record: IncidentChanged | Command, offset: int = 0) -> Event:
-    topic = "commands" if isinstance(record, Command) else "incidents"
-    return Event(topic=topic, partition=0, offset=offset, key="", record=record)
-
-
-def results(emits: Sequence[Emit]) -> list[InvestigationCompleted]:
-    assert all(emit.topic == "investigations" for emit in emits)
-    return [emit.record for emit in emits if isinstance(emit.record, InvestigationCompleted)]
-
-
-def opened(platform: Platform, ticket: IncidentChanged = TICKET) -> None:
-    platform.incidents.put(ticket.id, Section.INCIDENT, ticket)
-
-
-def record_shop(platform: Platform, now_s: float = 30.0) -> None:
-    Shop(Fault(slow_ms={"catalog": 300}), now_s=now_s).write(platform.telemetry)
 
 
 def test_an_opened_incident_is_investigated_written_and_emitted(platform: Platform) -> None:
