@@ -22,6 +22,7 @@ from services.investigator.further import Further
 from services.investigator.late import LateArrivals, Look
 from services.investigator.pending import Due, asked_key, due_for, has_waited, next_settle
 from services.investigator.protocol import investigate
+from services.investigator.ranking.changes import is_platform
 from services.investigator.scene import FIRST_LOOK_SPANS, LATER_LOOK_SPANS, scene_of
 
 _PAGE: Final = 500
@@ -102,11 +103,14 @@ class InvestigatorHandler:
         return self._drain()
 
     def end(self) -> Sequence[Emit]:
-        """Look at every open incident once more, as when asked, with all telemetry there is: a recording has ended."""
+        """Look at every open incident that was not fixed once more, with all telemetry: a recording has ended."""
         self._reconcile()
         as_of_ns = self._telemetry.watermark_ns() + _DATETIME_NS - 1  # a datetime cuts what is below a microsecond
         for incident in self._open_incidents():
             moment = utc_from_ns(max(as_of_ns, ns_from_utc(incident.opened_at)))
+            document = self._incidents.get(incident.id)
+            if document is None or (document.investigation is not None and self._is_fixed(document, moment)):
+                continue
             self._due[incident.id] = Due(incident_id=incident.id, as_of=moment, reason="asked", asked_at=self._clock())
         for due in sorted(self._due.values(), key=lambda entry: entry.incident_id):
             self._investigate(due, ns_from_utc(due.as_of))
@@ -213,8 +217,8 @@ class InvestigatorHandler:
         document = self._incidents.get(due.incident_id)
         if document is None or (document.incident.state not in OPEN_STATES and due.reason not in _OF_ENDED):
             return
-        if due.reason == "settled" and _being_fixed(document):
-            return  # what telemetry shows now is the fix at work
+        if due.reason == "settled" and self._is_fixed(document, due.as_of):
+            return
         section = self._incidents.section(due.incident_id, Section.INVESTIGATION)
         if due.reason == "settled" and section is not None and not self._heard_between(section[0].as_of, due.as_of):
             self._schedule_settling(document.incident, replace(section[0], as_of=due.as_of))
@@ -265,6 +269,18 @@ class InvestigatorHandler:
             return False
         return due.reason not in ("grown", "late") or not self._further.is_asking(due.incident_id)
 
+    def _is_fixed(self, document: IncidentDocument, until: datetime) -> bool:
+        """Whether Paramedic changed one of the suspects since the ticket was opened: telemetry shows the fix at work.
+
+        A recording has no remediation and shows the fix as the change that it was.
+        """
+        if any(run.applied_at is not None for run in document.remediation):
+            return True
+        incident, found = document.incident, document.investigation
+        suspects = {*incident.services, *(hypothesis.service for hypothesis in (found.hypotheses if found else ()))}
+        window = Window(start_ns=ns_from_utc(incident.opened_at), end_ns=ns_from_utc(until) + 1)
+        return any(map(is_platform, self._telemetry.changes(window, services=sorted(suspects))))
+
     def _heard_between(self, after: datetime, until: datetime) -> bool:
         """Whether any telemetry tells of the time between two looks: without it the second finds what the first found.
 
@@ -310,10 +326,6 @@ class InvestigatorHandler:
             return None
         stored: InvestigationCompleted = section[0]
         return stored
-
-
-def _being_fixed(document: IncidentDocument) -> bool:
-    return any(run.applied_at is not None for run in document.remediation)
 
 
 def _emit(completed: InvestigationCompleted) -> Emit:

@@ -13,6 +13,7 @@ from libs.contracts.command import Command, CommandKind
 from libs.contracts.document import Section
 from libs.contracts.incident import IncidentChange, IncidentState
 from libs.contracts.investigation import InvestigationCompleted
+from libs.contracts.telemetry import ChangeKind
 from libs.errors import InvalidMessage, Unavailable
 from libs.service.platform import Platform
 from libs.stores.sqlite_incidents import SqliteIncidentStore
@@ -22,7 +23,7 @@ from services.investigator.further import Further
 from services.investigator.handler import InvestigatorHandler
 from services.investigator.pending import due_for
 from tests.unit.services.investigator.handled import TICKET, Clock, core, event, opened, record_shop, results
-from tests.unit.services.investigator.shop_telemetry import BEGAN
+from tests.unit.services.investigator.shop_telemetry import BEGAN, change
 from tests.unit.services.investigator.test_further import Scripted, answer, asking, call
 
 
@@ -113,6 +114,17 @@ def test_an_incident_that_stays_open_is_looked_at_again_when_slow_metrics_have_c
     assert found.revision == 2
     assert found.as_of == TICKET.opened_at + timedelta(seconds=30)
     assert results(service.tick(BEGAN)) == []
+
+
+@pytest.mark.parametrize(("actor", "looks"), [("paramedic", 0), ("ana", 2)])
+def test_what_a_recorded_fix_made_of_it_is_not_investigated(platform: Platform, actor: str, looks: int) -> None:
+    """A recording has no remediation: that Paramedic scaled a suspect out is a change like others there."""
+    record_shop(platform, now_s=70.0)
+    platform.telemetry.write(changes=[change(ChangeKind.SCALE, "catalog", -30.0, actor=actor)])
+    opened(platform)
+    service = core(platform)
+    assert len(results(service.handle([event(TICKET)]))) == 1
+    assert len(results((*service.tick(BEGAN), *service.end()))) == looks
 
 
 def test_a_later_look_waits_for_something_new_to_look_at(platform: Platform, clock: Clock) -> None:
