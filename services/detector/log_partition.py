@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from libs.contracts.anomaly import AnomalyDetected
 from libs.contracts.batch_rows import LogIn, logs
@@ -11,14 +11,11 @@ from libs.contracts.telemetry import LogBatch
 from libs.errors import InvalidMessage
 from libs.observability.log_patterns import PatternMiner, PatternState
 from services.detector.detector import Detector, DetectorOptions, Feed
-from services.detector.engine import Engine, StoredSubject, of_feed
+from services.detector.engine import StoredSubject
 from services.detector.log_windows import LogWindow, LogWindows
-from services.detector.snapshot_codec import pack, unpack
-from services.detector.watermark import AHEAD_NS, Watermark
+from services.detector.watermark import Watermark
 from services.detector.window_clock import DueWindow, WindowClock
-
-_FORGET_WINDOWS: Final = 720
-_MAX_SERVICES: Final = 5_000
+from services.detector.windowed_partition import WindowedPartition, hear, present
 
 
 @dataclass(slots=True)
@@ -46,17 +43,14 @@ class LogMemory:
     subjects: dict[str, dict[str, StoredSubject]] = field(default_factory=dict)
 
 
-class LogPartition:
+class LogPartition(WindowedPartition[LogMemory]):
     """Logs of one partition."""
 
     def __init__(
         self, detectors: Sequence[Detector[Any, Any]], options: DetectorOptions, width_ns: int, lateness_ns: int
     ) -> None:
-        self.engine = Engine(detectors, options)
-        self._judges = of_feed(detectors, Feed.LOGS)
-        self._width_ns, self._lateness_ns = width_ns, lateness_ns
+        super().__init__(LogMemory(), Feed.LOGS, detectors, options, width_ns, lateness_ns)
         self._miner = PatternMiner()
-        self.memory = LogMemory()
 
     def parse(self, batch: LogBatch) -> list[LogIn]:
         """Check a batch before anything changes; `InvalidMessage` names the bad column."""
@@ -73,34 +67,18 @@ class LogPartition:
         times = [record.timestamp for record in records]
         newest_ns, observed_ns = max(times), ns_from_utc(batch.observed_at)
         memory.watermark.advance(batch.service, newest_ns, observed_ns)
-        if newest_ns > observed_ns + AHEAD_NS:
-            memory.windows.dropped += len(records)
+        if self._from_the_future(newest_ns, observed_ns, len(records)):
             return []
         memory.clock.begin(min(times) // self._width_ns, newest_ns // self._width_ns)
         memory.windows.add(batch.service, records, self._miner, self._width_ns, memory.clock.next_number)
         return self._close_due(self._lateness_ns)
 
-    def end(self) -> list[AnomalyDetected]:
-        """Judge the windows that are complete in event time: nothing late will come."""
-        return self._close_due(0)
-
-    def _close_due(self, lateness_ns: int) -> list[AnomalyDetected]:
-        memory, emitted = self.memory, []
-        for due in memory.clock.due(memory.watermark, self._width_ns, lateness_ns, memory.windows.first_number):
-            emitted.extend(self._close(due))
-        return emitted
-
     def _close(self, due: DueWindow) -> list[AnomalyDetected]:
         finished = self.memory.windows.close(due.number, self._width_ns)
         services = self.memory.services
-        for service in finished:
-            if service in services or len(services) < _MAX_SERVICES:
-                services[service] = due.number
+        hear(services, finished, due.number)
         emitted: list[AnomalyDetected] = []
-        for service in sorted(services):
-            if due.number - services[service] > _FORGET_WINDOWS:
-                del services[service]
-                continue
+        for service in present(services, due.number):
             window = finished.get(service) or self._empty(service, due.number)
             for detector in self._judges:
                 emitted.extend(self.engine.observe(detector, service, window))
@@ -117,15 +95,13 @@ class LogPartition:
 
     def snapshot(self) -> bytes:
         """Everything that is remembered."""
-        self.memory.subjects, self.memory.patterns = self.engine.snapshot(), self._miner.snapshot()
-        content = pack(self.memory)
-        self.memory.subjects, self.memory.patterns = {}, []
+        self.memory.patterns = self._miner.snapshot()
+        content = super().snapshot()
+        self.memory.patterns = []
         return content
 
     def restore(self, content: bytes) -> None:
         """Go on from a snapshot; `ValueError` when it does not fit."""
-        memory = unpack(content, LogMemory)
-        self.engine.restore(memory.subjects)
-        self._miner = PatternMiner.restore(memory.patterns)
-        memory.subjects, memory.patterns = {}, []
-        self.memory = memory
+        super().restore(content)
+        self._miner = PatternMiner.restore(self.memory.patterns)
+        self.memory.patterns = []

@@ -8,16 +8,14 @@ from libs.contracts.anomaly import AnomalyDetected
 from libs.contracts.codec import ns_from_utc
 from libs.contracts.telemetry import SpanBatch
 from services.detector.detector import Detector, DetectorOptions, Feed
-from services.detector.engine import Engine, StoredSubject, of_feed
+from services.detector.engine import StoredSubject
 from services.detector.presence import PresenceLog
 from services.detector.request_window import RequestWindow
-from services.detector.snapshot_codec import pack, unpack
 from services.detector.span_windows import SpanColumns, SpanWindows, Target, empty_window, span_columns
-from services.detector.watermark import AHEAD_NS, Watermark
+from services.detector.watermark import Watermark
 from services.detector.window_clock import DueWindow, WindowClock
+from services.detector.windowed_partition import WindowedPartition, hear, present
 
-_FORGET_WINDOWS: Final = 720  # an hour of silence at 5 s: a renamed route or a retired callee leaves no windows behind
-_MAX_TARGETS: Final = 5_000
 # A partition that had spans in every window of 30 s and then none for 30 s lost its telemetry (an exporter's outage,
 # samples of traces put one after the other): services that stop by themselves do not stop all in the same window.
 _SILENT_WINDOWS: Final = 6
@@ -53,16 +51,13 @@ class SpanMemory:
     subjects: dict[str, dict[str, StoredSubject]] = field(default_factory=dict)
 
 
-class SpanPartition:
+class SpanPartition(WindowedPartition[SpanMemory]):
     """Spans of one partition."""
 
     def __init__(
         self, detectors: Sequence[Detector[Any, Any]], options: DetectorOptions, width_ns: int, lateness_ns: int
     ) -> None:
-        self.engine = Engine(detectors, options)
-        self._judges = of_feed(detectors, Feed.REQUESTS)
-        self._width_ns, self._lateness_ns = width_ns, lateness_ns
-        self.memory = SpanMemory()
+        super().__init__(SpanMemory(), Feed.REQUESTS, detectors, options, width_ns, lateness_ns)
 
     def parse(self, batch: SpanBatch) -> SpanColumns:
         """Check a batch before anything changes; `InvalidMessage` names the bad column."""
@@ -72,10 +67,9 @@ class SpanPartition:
         """Count a batch and judge the windows that it completes."""
         if not len(columns.ends):
             return []
-        memory, newest_ns = self.memory, int(columns.ends.max())
-        trusted = memory.watermark.advance(batch.service, newest_ns, ns_from_utc(batch.observed_at))
-        if newest_ns > ns_from_utc(batch.observed_at) + AHEAD_NS:
-            memory.windows.dropped += len(columns.ends)
+        memory, newest_ns, observed_ns = self.memory, int(columns.ends.max()), ns_from_utc(batch.observed_at)
+        trusted = memory.watermark.advance(batch.service, newest_ns, observed_ns)
+        if self._from_the_future(newest_ns, observed_ns, len(columns.ends)):
             return []
         if trusted:
             memory.presence.hear(batch.service, newest_ns, len(columns.ends), counts_items=True)
@@ -83,29 +77,14 @@ class SpanPartition:
         memory.windows.add(batch.service, batch.peers, columns, self._width_ns, memory.clock.next_number)
         return self._close_due(self._lateness_ns)
 
-    def end(self) -> list[AnomalyDetected]:
-        """Judge the windows that are complete in event time: nothing late will come."""
-        return self._close_due(0)
-
-    def _close_due(self, lateness_ns: int) -> list[AnomalyDetected]:
-        memory, emitted = self.memory, []
-        for due in memory.clock.due(memory.watermark, self._width_ns, lateness_ns, memory.windows.first_number):
-            emitted.extend(self._close(due))
-        return emitted
-
     def _close(self, due: DueWindow) -> list[AnomalyDetected]:
         finished = self.memory.windows.close(due.number, self._width_ns)
         targets = self.memory.targets
-        for target in finished:
-            if target in targets or len(targets) < _MAX_TARGETS:
-                targets[target] = due.number
+        hear(targets, finished, due.number)
         emitted: list[AnomalyDetected] = []
         if self._is_gap(due, spoke=bool(finished)):
             return emitted
-        for target in sorted(targets):
-            if due.number - targets[target] > _FORGET_WINDOWS:
-                del targets[target]
-                continue
+        for target in present(targets, due.number):
             window = finished.get(target) or empty_window(target, due.number, self._width_ns)
             if due.after_gap_ns > LEVEL_GAP_NS:
                 window = replace(window, after_gap=True)
@@ -140,20 +119,6 @@ class SpanPartition:
         return (
             self.engine.known_since_ns(self._judges, _key(service, "")) if (service, "") in self.memory.targets else 0
         )
-
-    def snapshot(self) -> bytes:
-        """Everything that is remembered."""
-        self.memory.subjects = self.engine.snapshot()
-        content = pack(self.memory)
-        self.memory.subjects = {}
-        return content
-
-    def restore(self, content: bytes) -> None:
-        """Go on from a snapshot; `ValueError` when it does not fit."""
-        memory = unpack(content, SpanMemory)
-        self.engine.restore(memory.subjects)
-        memory.subjects = {}
-        self.memory = memory
 
 
 def _key(service: str, peer: str) -> str:
