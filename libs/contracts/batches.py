@@ -4,6 +4,7 @@ A builder interns repeated texts, keeps the order of its rows and starts a new b
 `BATCH_MAX_BYTES`. Metric points are given as columns (no object per point), spans and logs as small rows.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 from typing import Final, Generic, TypeVar
@@ -14,6 +15,7 @@ from libs.contracts.telemetry import LogBatch, MetricBatch, MetricSeries, SpanBa
 from libs.errors import InvalidMessage
 
 BATCH_MAX_BYTES: Final = 900_000  # Kafka's default message.max.bytes is 1,048,588; one seventh stays for the estimate
+_HEAD_BYTES: Final = 200  # lengths of columns and the time, most of what any signal has
 _POINT_BYTES: Final = 20  # int32 + int64 + float64
 _SPAN_BYTES: Final = 66  # ids 32, start and duration 16, kind and status 2, four indexes 16
 _EVENT_BYTES: Final = 16
@@ -22,6 +24,7 @@ _LOG_BYTES: Final = 48  # ids 24, time 8, severity 1, three indexes 12, the body
 AttributePairs = tuple[tuple[str, str], ...]
 SeriesKey = tuple[str, str, str, AttributePairs]  # name, statistic, unit, sorted attributes
 K = TypeVar("K", bound=Hashable)
+B = TypeVar("B", MetricBatch, SpanBatch, LogBatch)
 
 
 def text_bytes(text: str) -> int:
@@ -85,7 +88,47 @@ class SeriesCatalog:
         return found
 
 
-class MetricBatchBuilder:
+class _BatchBuilder(ABC, Generic[B]):
+    """What builders of every signal share: the resource, the size, and batches that are full.
+
+    Args:
+        service: service.name.
+        resource: Resource attributes.
+        observed_at: When the telemetry was received.
+        max_bytes: Estimated size at which the next batch begins.
+    """
+
+    def __init__(
+        self, service: str, resource: Mapping[str, str], observed_at: datetime, max_bytes: int = BATCH_MAX_BYTES
+    ) -> None:
+        self._service, self._resource, self._observed_at = service, resource, observed_at
+        self._overhead = _HEAD_BYTES + text_bytes(service) + pair_bytes(tuple(resource.items()))
+        self._max_bytes = max_bytes
+        self._finished: list[B] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start an empty batch."""
+        self._bytes = self._overhead
+
+    @abstractmethod
+    def _batch(self) -> B | None:
+        """What was collected since the batch began, None for nothing."""
+
+    def _finish(self) -> None:
+        batch = self._batch()
+        if batch is not None:
+            self._finished.append(batch)
+        self._begin()
+
+    def build(self) -> list[B]:
+        """The batches, none of them empty; the builder starts anew."""
+        self._finish()
+        finished, self._finished = self._finished, []
+        return finished
+
+
+class MetricBatchBuilder(_BatchBuilder[MetricBatch]):
     """Collects metric points of one resource.
 
     Args:
@@ -105,14 +148,10 @@ class MetricBatchBuilder:
         catalog: SeriesCatalog | None = None,
     ) -> None:
         self._catalog = SeriesCatalog() if catalog is None else catalog
-        self._head = (service, resource, observed_at)
-        self._overhead = 100 + text_bytes(service) + pair_bytes(tuple(resource.items()))
-        self._max_bytes = max_bytes
-        self._finished: list[MetricBatch] = []
-        self._begin()
+        super().__init__(service, resource, observed_at, max_bytes)
 
     def _begin(self) -> None:
-        self._bytes = self._overhead
+        super()._begin()
         self._positions: dict[SeriesKey, int] = {}
         self._series: list[MetricSeries] = []
         self._index: list[int] = []
@@ -141,43 +180,25 @@ class MetricBatchBuilder:
         self._bytes += series_bytes
         return position
 
-    def _finish(self) -> None:
-        if self._index:
-            service, resource, observed_at = self._head
-            self._finished.append(
-                MetricBatch(
-                    service=service,
-                    resource=resource,
-                    observed_at=observed_at,
-                    series=tuple(self._series),
-                    series_index=pack_int32(self._index),
-                    timestamps=pack_int64(self._timestamps),
-                    values=pack_float64(self._values),
-                )
-            )
-        self._begin()
-
-    def build(self) -> list[MetricBatch]:
-        """The batches, none of them empty; the builder starts anew."""
-        self._finish()
-        finished, self._finished = self._finished, []
-        return finished
+    def _batch(self) -> MetricBatch | None:
+        if not self._index:
+            return None
+        return MetricBatch(
+            service=self._service,
+            resource=self._resource,
+            observed_at=self._observed_at,
+            series=tuple(self._series),
+            series_index=pack_int32(self._index),
+            timestamps=pack_int64(self._timestamps),
+            values=pack_float64(self._values),
+        )
 
 
-class SpanBatchBuilder:
+class SpanBatchBuilder(_BatchBuilder[SpanBatch]):
     """Collects spans of one resource; arguments as `MetricBatchBuilder`."""
 
-    def __init__(
-        self, service: str, resource: Mapping[str, str], observed_at: datetime, max_bytes: int = BATCH_MAX_BYTES
-    ) -> None:
-        self._head = (service, resource, observed_at)
-        self._overhead = 200 + text_bytes(service) + pair_bytes(tuple(resource.items()))
-        self._max_bytes = max_bytes
-        self._finished: list[SpanBatch] = []
-        self._begin()
-
     def _begin(self) -> None:
-        self._bytes = self._overhead
+        super()._begin()
         self._rows: list[tuple[bytes, bytes, bytes, int, int, int, int, int, int, int, int]] = []
         self._names = _Distinct(text_bytes)
         self._peers = _Distinct(text_bytes, none="")
@@ -227,58 +248,40 @@ class SpanBatchBuilder:
             )
         )
 
-    def _finish(self) -> None:
-        if self._rows:
-            service, resource, observed_at = self._head
-            traces, ids, parents, starts, durations, kinds, statuses, names, peers, users, sets = zip(
-                *self._rows, strict=True
-            )
-            self._finished.append(
-                SpanBatch(
-                    service=service,
-                    resource=resource,
-                    observed_at=observed_at,
-                    trace_ids=b"".join(traces),
-                    span_ids=b"".join(ids),
-                    parent_span_ids=b"".join(parents),
-                    starts=pack_int64(starts),
-                    durations=pack_int64(durations),
-                    kinds=pack_int8(kinds),
-                    statuses=pack_int8(statuses),
-                    names=self._names.all(),
-                    name_index=pack_int32(names),
-                    peers=self._peers.all(),
-                    peer_index=pack_int32(peers),
-                    users=self._users.all(),
-                    user_index=pack_int32(users),
-                    attribute_sets=tuple(dict(pairs) for pairs in self._sets.all()),
-                    attribute_index=pack_int32(sets),
-                    events=tuple(self._events),
-                )
-            )
-        self._begin()
-
-    def build(self) -> list[SpanBatch]:
-        """The batches, none of them empty; the builder starts anew."""
-        self._finish()
-        finished, self._finished = self._finished, []
-        return finished
+    def _batch(self) -> SpanBatch | None:
+        if not self._rows:
+            return None
+        traces, ids, parents, starts, durations, kinds, statuses, names, peers, users, sets = zip(
+            *self._rows, strict=True
+        )
+        return SpanBatch(
+            service=self._service,
+            resource=self._resource,
+            observed_at=self._observed_at,
+            trace_ids=b"".join(traces),
+            span_ids=b"".join(ids),
+            parent_span_ids=b"".join(parents),
+            starts=pack_int64(starts),
+            durations=pack_int64(durations),
+            kinds=pack_int8(kinds),
+            statuses=pack_int8(statuses),
+            names=self._names.all(),
+            name_index=pack_int32(names),
+            peers=self._peers.all(),
+            peer_index=pack_int32(peers),
+            users=self._users.all(),
+            user_index=pack_int32(users),
+            attribute_sets=tuple(dict(pairs) for pairs in self._sets.all()),
+            attribute_index=pack_int32(sets),
+            events=tuple(self._events),
+        )
 
 
-class LogBatchBuilder:
+class LogBatchBuilder(_BatchBuilder[LogBatch]):
     """Collects log records of one resource; arguments as `MetricBatchBuilder`."""
 
-    def __init__(
-        self, service: str, resource: Mapping[str, str], observed_at: datetime, max_bytes: int = BATCH_MAX_BYTES
-    ) -> None:
-        self._head = (service, resource, observed_at)
-        self._overhead = 200 + text_bytes(service) + pair_bytes(tuple(resource.items()))
-        self._max_bytes = max_bytes
-        self._finished: list[LogBatch] = []
-        self._begin()
-
     def _begin(self) -> None:
-        self._bytes = self._overhead
+        super()._begin()
         self._rows: list[tuple[int, int, str, bytes, bytes, int, int, int]] = []
         self._loggers = _Distinct(text_bytes, none="")
         self._users = _Distinct(text_bytes, none="")
@@ -302,32 +305,23 @@ class LogBatchBuilder:
         sets = self._sets.position(attributes)
         self._rows.append((log.timestamp, log.severity, log.body, log.trace_id, log.span_id, logger, user, sets))
 
-    def _finish(self) -> None:
-        if self._rows:
-            service, resource, observed_at = self._head
-            timestamps, severities, bodies, traces, spans, loggers, users, sets = zip(*self._rows, strict=True)
-            self._finished.append(
-                LogBatch(
-                    service=service,
-                    resource=resource,
-                    observed_at=observed_at,
-                    timestamps=pack_int64(timestamps),
-                    severities=pack_int8(severities),
-                    bodies=bodies,
-                    trace_ids=b"".join(traces),
-                    span_ids=b"".join(spans),
-                    loggers=self._loggers.all(),
-                    logger_index=pack_int32(loggers),
-                    users=self._users.all(),
-                    user_index=pack_int32(users),
-                    attribute_sets=tuple(dict(pairs) for pairs in self._sets.all()),
-                    attribute_index=pack_int32(sets),
-                )
-            )
-        self._begin()
-
-    def build(self) -> list[LogBatch]:
-        """The batches, none of them empty; the builder starts anew."""
-        self._finish()
-        finished, self._finished = self._finished, []
-        return finished
+    def _batch(self) -> LogBatch | None:
+        if not self._rows:
+            return None
+        timestamps, severities, bodies, traces, spans, loggers, users, sets = zip(*self._rows, strict=True)
+        return LogBatch(
+            service=self._service,
+            resource=self._resource,
+            observed_at=self._observed_at,
+            timestamps=pack_int64(timestamps),
+            severities=pack_int8(severities),
+            bodies=bodies,
+            trace_ids=b"".join(traces),
+            span_ids=b"".join(spans),
+            loggers=self._loggers.all(),
+            logger_index=pack_int32(loggers),
+            users=self._users.all(),
+            user_index=pack_int32(users),
+            attribute_sets=tuple(dict(pairs) for pairs in self._sets.all()),
+            attribute_index=pack_int32(sets),
+        )
