@@ -3,47 +3,15 @@
 Durations in float seconds, times in unix nanoseconds, rates per second, ratios in [0, 1].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from libs.contracts.anomaly import Signal
 from libs.contracts.investigation import SimilarIncident
 from libs.contracts.telemetry import ChangeEvent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
-    """What is ordinary for a number.
-
-    Attributes:
-        median: Its median.
-        spread: Robust standard deviation (1.4826 MAD) with a floor, never 0.
-        points: How many values it rests on.
-    """
-
-    median: float
-    spread: float
-    points: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """Rate, errors and duration over a stretch of time.
-
-    Attributes:
-        requests: How many.
-        requests_per_s: How many a second.
-        error_ratio: Failed ones among them.
-        mean_s: Mean duration in seconds.
-        p95_s: 95th percentile of the worst step in seconds.
-    """
-
-    requests: float = 0.0
-    requests_per_s: float = 0.0
-    error_ratio: float = 0.0
-    mean_s: float = 0.0
-    p95_s: float = 0.0
+from services.investigator.levels import Level, Rates
+from services.investigator.trace_facts import TraceFacts
 
 
 class Source(StrEnum):
@@ -130,52 +98,6 @@ class MetricShift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallGap:
-    """What a call costs beyond the callee's own time: client span minus server span, paired call by call.
-
-    Attributes:
-        caller: service.name.
-        callee: service.name.
-        before: Before the incident, seconds.
-        low_before: The same by its lower quartile, which stays right when much of the baseline was disturbed already.
-        now_s: Median in the incident, seconds.
-        now_low_s: Lower quartile in the incident, seconds.
-        now_mean_s: Mean in the incident, seconds.
-        calls: Paired calls in the incident.
-    """
-
-    caller: str
-    callee: str
-    before: Level
-    low_before: Level
-    now_s: float
-    now_low_s: float
-    now_mean_s: float
-    calls: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationShift:
-    """How often a service does something per request it serves, whatever the mix of requests.
-
-    Attributes:
-        service: service.name.
-        operation: Span name.
-        before: Requests that did it before.
-        now: Requests that do it now.
-        expected: Requests that would do it now at the shares before.
-        distance: How far the share of requests that do it moved, in standard deviations, signed.
-    """
-
-    service: str
-    operation: str
-    before: int
-    now: int
-    expected: float
-    distance: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LogShift:
     """How often a service writes one pattern of log records per request it serves, whatever the mix of requests.
 
@@ -201,77 +123,6 @@ class LogShift:
     expected: float
     distance: float | None = None
     sample: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExceptionShift:
-    """An exception recorded on spans of a service.
-
-    Attributes:
-        service: service.name.
-        type: exception.type.
-        message: exception.message of one of them, cut.
-        place: The frame that raised it, "" without a stack trace.
-        before: How many before the incident.
-        now: How many in it.
-        trace_id: One trace that shows it.
-    """
-
-    service: str
-    type: str
-    message: str = ""
-    place: str = ""
-    before: int = 0
-    now: int = 0
-    trace_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceShift:
-    """Requests served by one instance, before and now.
-
-    Attributes:
-        service: service.name.
-        instance: service.instance.id.
-        version: service.version, "" when unknown.
-        before: Before the incident.
-        now: In it.
-        last_ns: End of its newest served request.
-    """
-
-    service: str
-    instance: str
-    version: str
-    before: Rates
-    now: Rates
-    last_ns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unanswered:
-    """Calls that have no server span on the other side.
-
-    Attributes:
-        caller: service.name.
-        callee: Callee as resolved, or as the caller names it.
-        instance: The instance that used to answer at that address, "" when unknown.
-        before: Calls before the incident.
-        before_answered: Of these, with a server span.
-        now: Calls in the incident.
-        now_answered: Of these, with a server span.
-        now_failed: Failed ones in the incident.
-        failed_mean_s: Mean duration of the failed ones in seconds.
-    """
-
-    caller: str
-    callee: str
-    instance: str = ""
-    before: int = 0
-    before_answered: int = 0
-    now: int = 0
-    now_answered: int = 0
-    now_failed: int = 0
-    failed_mean_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,17 +177,6 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraceFacts:
-    """What the traces of both windows show."""
-
-    gaps: tuple[CallGap, ...] = ()
-    operations: tuple[OperationShift, ...] = ()
-    exceptions: tuple[ExceptionShift, ...] = ()
-    instances: tuple[InstanceShift, ...] = ()
-    unanswered: tuple[Unanswered, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Everything that the ranking may look at.
 
@@ -383,17 +223,3 @@ class Evidence:
     def own(self, service: str, source: Source) -> CallShift | None:
         """Requests that a service serves, as one source tells."""
         return next((c for c in self.calls if c.service == service and not c.peer and c.source is source), None)
-
-
-def total(values: Sequence[Rates], seconds: float) -> Rates:
-    """Rates of several stretches together."""
-    requests = sum(value.requests for value in values)
-    if not requests or seconds <= 0:
-        return Rates()
-    return Rates(
-        requests=requests,
-        requests_per_s=requests / seconds,
-        error_ratio=sum(value.error_ratio * value.requests for value in values) / requests,
-        mean_s=sum(value.mean_s * value.requests for value in values) / requests,
-        p95_s=max(value.p95_s for value in values),
-    )

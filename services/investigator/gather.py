@@ -5,10 +5,11 @@ from typing import TypeVar
 
 from libs.contracts.anomaly import Signal
 from libs.contracts.investigation import InvestigationStep, StepStatus
-from services.investigator.evidence import Evidence, Graph, TraceFacts
+from services.investigator.evidence import Evidence, Graph
 from services.investigator.scene import Scene
 from services.investigator.tools import changes, confirmed, logs, metrics, red, similar, topology, traces
 from services.investigator.tools.tool import ToolResult
+from services.investigator.trace_facts import TraceFacts
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from libs.contracts.columns import FloatArray, Int64Array
-from services.investigator.evidence import Level
+from services.investigator.levels import Level
 
 MAD_TO_SIGMA: Final = 1.4826
 # A spread below 5 % of the level is the silence of few points, not their precision.

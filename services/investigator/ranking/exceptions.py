@@ -3,8 +3,9 @@
 from typing import Final
 
 from libs.contracts.investigation import CauseKind
-from services.investigator.evidence import Evidence, ExceptionShift
+from services.investigator.evidence import Evidence
 from services.investigator.ranking.finding import Finding, certainty
+from services.investigator.trace_facts import ExceptionShift
 
 _SCALE: Final = 3.0
 # The client side of a failure elsewhere: raised here, caused there.

@@ -9,9 +9,10 @@ from typing import Final
 
 from libs.contracts.anomaly import Signal
 from libs.contracts.investigation import CauseKind
-from services.investigator.evidence import CallGap, Evidence
+from services.investigator.evidence import Evidence
 from services.investigator.ranking.finding import Finding, certainty
 from services.investigator.ranking.own_excess import symptom
+from services.investigator.trace_facts import CallGap
 
 _FLOOR_S: Final = 0.010  # a minor garbage collection or a full scheduler slice at either end
 _SCALE: Final = 3.0

@@ -7,9 +7,10 @@ call, or when the peer never reports at all and only the calls to it fail or slo
 from typing import Final
 
 from libs.contracts.investigation import CauseKind
-from services.investigator.evidence import CallShift, Evidence, InstanceShift, Source, Unanswered
+from services.investigator.evidence import CallShift, Evidence, Source
 from services.investigator.ranking.changes import caller_change
 from services.investigator.ranking.finding import Finding, certainty
+from services.investigator.trace_facts import InstanceShift, Unanswered
 
 _SCALE: Final = 3.0
 _LEAST_CALLS: Final = 3

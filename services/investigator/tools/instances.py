@@ -5,8 +5,9 @@ from collections import defaultdict
 import numpy as np
 
 from libs.stores.telemetry import SpanRow
-from services.investigator.evidence import InstanceShift, Rates
+from services.investigator.levels import Rates
 from services.investigator.tools.span_set import SpanSet
+from services.investigator.trace_facts import InstanceShift
 
 _NS = 1e9
 

@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from libs.stores.telemetry import RedWindow
-from services.investigator.evidence import CallShift, Rates, Source, total
+from services.investigator.evidence import CallShift, Source
+from services.investigator.levels import Rates, total
 from services.investigator.ordinary import level_of
 from services.investigator.scene import Scene
 from services.investigator.tools.red_metrics import read_metric_calls

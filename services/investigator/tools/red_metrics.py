@@ -11,7 +11,8 @@ from libs.contracts.anomaly import Signal
 from libs.contracts.columns import FloatArray, Int64Array
 from libs.observability.signals import classify, words_of
 from libs.stores.telemetry import SeriesWindow
-from services.investigator.evidence import CallShift, Rates, Source
+from services.investigator.evidence import CallShift, Source
+from services.investigator.levels import Rates
 from services.investigator.ordinary import level_of, nearest_level
 from services.investigator.scene import Scene
 

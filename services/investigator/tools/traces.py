@@ -8,19 +8,13 @@ import numpy as np
 
 from libs.contracts.columns import FloatArray
 from libs.stores.telemetry import SpanRow
-from services.investigator.evidence import (
-    CallGap,
-    ExceptionShift,
-    OperationShift,
-    TraceFacts,
-    Unanswered,
-)
 from services.investigator.ordinary import floor_of, level_of
 from services.investigator.scene import Scene
 from services.investigator.tools.instances import read_instances
 from services.investigator.tools.per_request import Trials, distance
 from services.investigator.tools.span_set import SpanSet, address_of
 from services.investigator.tools.tool import SERVICE, Answer, Tool, register, where
+from services.investigator.trace_facts import CallGap, ExceptionShift, OperationShift, TraceFacts, Unanswered
 
 _NS: Final = 1e9
 _MOST_TEXT: Final = 200
