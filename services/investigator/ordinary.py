@@ -22,8 +22,8 @@ def level_of(values: FloatArray) -> Level:
     return _level(np.sort(values))
 
 
-def _level(ordered: FloatArray) -> Level:
-    """The level of values in rising order.
+def _level(ordered: FloatArray, resolution: float = 0.0) -> Level:
+    """The level of values in rising order, its spread no smaller than their resolution.
 
     An incident has hundreds of series: sorting each once takes 37 us where numpy's medians and quantiles took 572 us.
     """
@@ -31,7 +31,7 @@ def _level(ordered: FloatArray) -> Level:
         return Level(median=0.0, spread=1.0, points=0)
     median = _middle(ordered)
     mad = _middle(np.sort(np.abs(ordered - median))) * MAD_TO_SIGMA
-    floor = max(float(ordered[-1] - ordered[0]) * 0.01, _TINY)  # series that are nearly always one value
+    floor = max(float(ordered[-1] - ordered[0]) * 0.01, resolution, _TINY)  # series that are nearly always one value
     return Level(median=median, spread=max(mad, abs(median) * _LEAST_RELATIVE_SPREAD, floor), points=len(ordered))
 
 
@@ -94,11 +94,16 @@ class Ordinary:
         return max(self.level.median, self.recent) if upward else min(self.level.median, self.recent)
 
 
-def ordinary_of(before: FloatArray) -> Ordinary:
-    """What a series used to be, from at least one value in order of time."""
+def ordinary_of(before: FloatArray, resolution: float = 0.0) -> Ordinary:
+    """What a series used to be, from at least one value in order of time.
+
+    Args:
+        before: Its values.
+        resolution: The least difference that means something: 1 for a count of things.
+    """
     ordered = np.sort(before)
     return Ordinary(
-        level=_level(ordered),
+        level=_level(ordered, resolution),
         recent=_middle(np.sort(before[-_RECENT_POINTS:])),
         last=float(before[-1]),
         low=_quantile(ordered, 1.0 - _RARE),

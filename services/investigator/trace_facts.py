@@ -1,5 +1,6 @@
 """What only single traces show, before the incident and in it, as the ranking sees it."""
 
+import math
 from dataclasses import dataclass
 
 from services.investigator.levels import Level, Rates
@@ -109,6 +110,8 @@ class Unanswered:
         now_answered: Of these, with a server span.
         now_failed: Failed ones in the incident.
         failed_mean_s: Mean duration of the failed ones in seconds.
+        kept_up: Requests that the instance (all, where it is unknown) finished since the first of these calls began,
+            over what it finishes in that time ordinarily.
     """
 
     caller: str
@@ -120,6 +123,37 @@ class Unanswered:
     now_answered: int = 0
     now_failed: int = 0
     failed_mean_s: float = 0.0
+    kept_up: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """How often a service is needed.
+
+    Attributes:
+        service: service.name.
+        before_per_s: Traces that needed it before the incident, per second.
+        now_per_s: In it.
+        before: How many before.
+        now: How many in it.
+    """
+
+    service: str
+    before_per_s: float
+    now_per_s: float
+    before: int
+    now: int
+
+    @property
+    def growth(self) -> float:
+        """How many times as often as usual, at least: the lower end of the 95 % interval; 1 when that is unknown.
+
+        Traces that are asked for independently are Poisson counts: the logarithm of the ratio of two of them has the
+        variance 1 / before + 1 / now.
+        """
+        if self.before_per_s <= 0 or not self.now or not self.before:
+            return 1.0
+        return self.now_per_s / self.before_per_s * math.exp(-2.0 * math.sqrt(1.0 / self.before + 1.0 / self.now))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,3 +165,4 @@ class TraceFacts:
     exceptions: tuple[ExceptionShift, ...] = ()
     instances: tuple[InstanceShift, ...] = ()
     unanswered: tuple[Unanswered, ...] = ()
+    demand: tuple[Demand, ...] = ()

@@ -87,17 +87,21 @@ def _silent_instances(evidence: Evidence) -> list[Finding]:
         sure = certainty(lost / (1.0 - used_ratio + 1.0) ** 0.5, _SCALE)
         if sure < 0.05:
             continue
-        instance = calls.instance or _fallen_silent(evidence, calls)
+        fallen_silent = _fallen_silent(evidence, calls)
+        instance = calls.instance or fallen_silent
         which = f" (instance {instance})" if instance else ""
+        # Calls that time out in the queue of one that works at its usual pace: it has too much to do.
+        keeps_up = calls.kept_up >= _OFTEN and not fallen_silent
+        pace = f", which serves {calls.kept_up:.0%} of what it usually does" if keeps_up else ""
         found.append(
             Finding(
                 idea="unanswered",
                 service=calls.callee,
                 strength=sure,
                 text=f"{lost} of {calls.now} calls {calls.caller} -> {calls.callee}{which} failed after "
-                f"{calls.failed_mean_s:.2f} s without any server span on the other side",
+                f"{calls.failed_mean_s:.2f} s without any server span on the other side{pace}",
                 source="traces",
-                kind=CauseKind.HUNG_INSTANCE,
+                kind=None if keeps_up else CauseKind.HUNG_INSTANCE,
                 instance=instance or None,
             )
         )

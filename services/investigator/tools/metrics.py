@@ -15,6 +15,9 @@ from services.investigator.tools.tool import SERVICE, Answer, Tool, register, wh
 _MOST_SERIES: Final = 5000
 _LEAST_POINTS: Final = 3  # a median and a spread need three
 _STRONG: Final = 8.0  # spreads; what is to date a change must be beyond doubt
+# Workers, connections, requests in a queue: one more or less is chance, and a queue of 0.08 on average is none.
+_COUNTED: Final = frozenset({"pool", "queue", "threads"})
+_RATIOS: Final = frozenset({"", "1", "%"})
 _OUTSIDE: Final = 4.0  # spreads; the first point beyond it dates the deviation
 
 
@@ -45,8 +48,9 @@ def _shift(before: SeriesWindow, now: SeriesWindow) -> MetricShift | None:
     earlier, current = before.values[np.isfinite(before.values)], now.values[np.isfinite(now.values)]
     if len(earlier) < _LEAST_POINTS or not len(current):
         return None
-    ordinary = ordinary_of(earlier)
     kind = classify(now.name, now.unit, now.statistic)
+    counts = kind.resource in _COUNTED and now.unit not in _RATIOS
+    ordinary = ordinary_of(earlier, resolution=1.0 if counts else 0.0)
     worst, distance = deviation(ordinary, current, kind.bad)
     level = ordinary.level
     outside = np.flatnonzero(np.abs(now.values - level.median) >= _OUTSIDE * level.spread)

@@ -10,6 +10,7 @@ from libs.contracts.columns import FloatArray
 from libs.stores.telemetry import SpanRow
 from services.investigator.ordinary import floor_of, level_of
 from services.investigator.scene import Scene
+from services.investigator.tools.demand import read_demand
 from services.investigator.tools.instances import read_instances
 from services.investigator.tools.per_request import Trials, distance
 from services.investigator.tools.span_set import SpanSet, address_of
@@ -47,6 +48,7 @@ def read_traces(scene: Scene) -> tuple[TraceFacts, int]:
         exceptions=_exceptions(before, now),
         instances=read_instances(before, now),
         unanswered=_unanswered(before, now),
+        demand=read_demand(before, now),
     )
     return facts, len(now.rows)
 
@@ -165,6 +167,7 @@ def _unanswered(before: SpanSet, now: SpanSet) -> tuple[Unanswered, ...]:
     for key in sorted(groups_now):
         calls, ordinary = groups_now[key], groups_before.get(key, [])
         failed = [call.duration_ns / _NS for call in calls if call.status == 2]
+        lost = [call.start_ns for call in calls if call.status == 2 and not now.is_answered(call)]
         found.append(
             Unanswered(
                 caller=key[0],
@@ -176,9 +179,26 @@ def _unanswered(before: SpanSet, now: SpanSet) -> tuple[Unanswered, ...]:
                 now_answered=sum(now.is_answered(call) for call in calls),
                 now_failed=len(failed),
                 failed_mean_s=float(np.mean(failed)) if failed else 0.0,
+                kept_up=_kept_up(before, now, key[1], key[2], min(lost)) if lost else 0.0,
             )
         )
     return tuple(found)
+
+
+def _kept_up(before: SpanSet, now: SpanSet, service: str, instance: str, since_ns: int) -> float:
+    """Requests finished since a moment, over what is ordinary for as long."""
+    ordinary, current = (
+        [row.start_ns + row.duration_ns for row in spans.serving if _is_of(row, service, instance)]
+        for spans in (before, now)
+    )
+    elapsed_ns = max(row.start_ns + row.duration_ns for row in now.rows) - since_ns
+    expected = len(ordinary) / max(max(ordinary, default=0) - min(ordinary, default=0), _NS) * elapsed_ns
+    return sum(end_ns > since_ns for end_ns in current) / expected if expected > 0 else 0.0
+
+
+def _is_of(row: SpanRow, service: str, instance: str) -> bool:
+    """Whether an instance served a span; "" stands for all of the service."""
+    return row.service == service and instance in ("", row.instance)
 
 
 def _call_groups(

@@ -23,6 +23,7 @@ INSTANCES = dict.fromkeys(("gateway", "catalog", "cart", "checkout", "payments")
 WORK_MS = {"gateway": 3.0, "catalog": 20.0, "cart": 6.0, "checkout": 12.0, "inventory": 8.0, "payments": 5.0}
 BANK_MS = 280.0
 MEMORY_LIMIT = 256e6
+_ORDERS = 0.2  # share of the requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class Fault:
         hung_peer: Whether the bank no longer answers; calls time out after 3 s.
         hung_instance: Instance of inventory that no longer answers.
         surge: Times the ordinary rate of requests.
+        orders: Times the ordinary rate of orders alone.
+        overdue: Share of the calls to a service that wait in its queue until their callers give up after 3 s.
         queue: Service whose pool fills up and waits.
         database_ms: Extra time of the embedded database of catalog.
         changes: What people changed.
@@ -49,6 +52,8 @@ class Fault:
     hung_peer: bool = False
     hung_instance: str = ""
     surge: float = 1.0
+    orders: float = 1.0
+    overdue: dict[str, float] = field(default_factory=dict)
     queue: str = ""
     database_ms: float = 0.0
     changes: tuple[ChangeEvent, ...] = ()
@@ -100,7 +105,10 @@ class Shop:
     def _batches(self) -> tuple[list[SpanBatch], list[MetricBatch]]:
         start = BEGAN - timedelta(seconds=BEFORE_S)
         self._requests(start, BEGAN, RATE_PER_S, faulty=False)
-        self._requests(BEGAN, BEGAN + timedelta(seconds=self._now_s), RATE_PER_S * self._fault.surge, faulty=True)
+        end = BEGAN + timedelta(seconds=self._now_s)
+        self._requests(BEGAN, end, RATE_PER_S * self._fault.surge, faulty=True)
+        if self._fault.orders > 1.0:
+            self._requests(BEGAN, end, RATE_PER_S * _ORDERS * (self._fault.orders - 1.0), faulty=True, orders=1.0)
         batches: list[SpanBatch] = []
         for (service, instance), spans in self._spans.items():
             builder = SpanBatchBuilder(service, self._resource(service, instance), BEGAN)
@@ -112,12 +120,12 @@ class Shop:
     def _resource(self, service: str, instance: str) -> dict[str, str]:
         return {"service.name": service, "service.instance.id": instance, "service.version": "1.0"}
 
-    def _requests(self, start: datetime, end: datetime, rate: float, *, faulty: bool) -> None:
+    def _requests(self, start: datetime, end: datetime, rate: float, *, faulty: bool, orders: float = _ORDERS) -> None:
         at = ns(start)
         while at < ns(end):
             at += int(self._draw.expovariate(rate) * 1e9)
             kind = self._draw.random()
-            callees = ("catalog",) if kind < 0.5 else ("cart",) if kind < 0.8 else ("checkout",)
+            callees = ("checkout",) if kind >= 1.0 - orders else ("catalog",) if kind < 0.5 else ("cart",)
             self._serve("gateway", at, self._id(16), bytes(8), callees, faulty=faulty)
 
     def _id(self, width: int) -> bytes:
@@ -173,7 +181,8 @@ class Shop:
         below = {"checkout": ("cart", "inventory", "payments")}.get(callee, ())
         span_id, travel = self._id(8), int(1e6 * self._draw.uniform(0.3, 0.7))
         silent = faulty and callee == "inventory" and self._next(callee) == self._fault.hung_instance
-        if silent:
+        overdue = self._fault.overdue.get(callee, 0.0) if faulty else 0.0
+        if silent or (overdue and self._draw.random() < overdue):
             self._turn[callee] += 1
             end, failed = at + 3_000_000_000, True
         else:

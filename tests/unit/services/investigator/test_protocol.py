@@ -85,6 +85,25 @@ def test_a_surge_blames_the_saturated_service(ask: Ask) -> None:
     assert dict(first.actions[0].parameters) == {"replicas": "3"}
 
 
+SALE = Fault(orders=5.0, overdue={"checkout": 0.5}, queue="checkout", slow_ms={"checkout": 400})
+
+
+def test_a_surge_of_one_kind_of_request_is_seen_although_the_entry_hardly_has_more(ask: Ask) -> None:
+    """Five times the orders are 1.8 times the requests, and half of the orders time out in the queue."""
+    found = ask(SALE, incident("checkout", "gateway", signals=(Signal.LATENCY, Signal.ERRORS))).completed
+    first = found.hypotheses[0]
+    assert (first.service, first.kind) == ("checkout", CauseKind.TRAFFIC_SURGE)
+    assert any("that need checkout came" in line.text for line in first.evidence_for)
+
+
+def test_an_instance_that_goes_on_serving_does_not_hang(ask: Ask) -> None:
+    """What times out waits in its queue: to restart it would lose the queue and help nobody."""
+    found = ask(replace(SALE, orders=1.0), incident("checkout", "gateway", signals=ERRORS)).completed
+    first = found.hypotheses[0]
+    assert (first.service, first.kind) == ("checkout", CauseKind.SATURATION)
+    assert all(hypothesis.kind is not CauseKind.HUNG_INSTANCE for hypothesis in found.hypotheses)
+
+
 @pytest.mark.parametrize("decoy", ["gateway", "inventory", "cart"])
 def test_a_change_of_another_service_is_not_blamed(ask: Ask, decoy: str) -> None:
     changed = change(ChangeKind.DEPLOY, decoy, 3, version="9", previous_version="8", actor="deploy-bot")

@@ -15,7 +15,7 @@ from services.investigator.tools.tool import Answer, Tool, register, tools
 from tests.unit.services.investigator.shop_telemetry import Fault, incident
 
 SceneFor = Callable[[Fault, IncidentChanged], Scene]
-NOT_TOOLS = {"__init__", "tool", "span_set", "instances", "per_request", "log_shape", "red_metrics"}
+NOT_TOOLS = {"demand", "__init__", "tool", "span_set", "instances", "per_request", "log_shape", "red_metrics"}
 
 
 @pytest.fixture
