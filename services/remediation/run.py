@@ -177,11 +177,11 @@ class Run:
     def required(self) -> tuple[Watch, ...]:
         """Watched anomalies that count: those above LOW that no load explains, or all when there are no others."""
         counting = tuple(
-            watch for watch in self.watched if watch.severity in WORSE_THAN_LOW and not self._goes_with_load(watch)
+            watch for watch in self.watched if watch.severity in WORSE_THAN_LOW and not self.goes_with_load(watch)
         )
         return counting or self.watched
 
-    def _goes_with_load(self, watch: Watch) -> bool:
+    def goes_with_load(self, watch: Watch) -> bool:
         """Whether it is the latency of others who have more to do: the fix takes nothing off them, and time will.
 
         Under a surge that is everybody but those who call the target: what users wait for must be fast again.

@@ -204,6 +204,18 @@ def test_under_a_surge_everybody_may_be_slower_but_those_who_call_the_target() -
         assert after(run, seen(closed(TRIGGER, 43)), seconds=45).change.state is state
 
 
+@pytest.mark.parametrize("run", [verifying(), holding()], ids=["verifying", "holding"])
+def test_a_neighbour_to_which_the_fix_lets_more_through_may_get_slower_and_must_not_fail(run: Run) -> None:
+    load = replace(LOAD, service="inventory")
+    slower = an_anomaly("inventory", id="slower", peer="bank", started_at=at(46))
+    failing = an_anomaly("inventory", id="failing", signal=Signal.ERRORS, started_at=at(46))
+    assert after(run, seen(slower), seconds=55).change.state is RunState.ROLLING_BACK
+    assert after(run, seen(load), seen(slower), seconds=55).change.state is run.change.state
+    assert after(run, seen(load), seen(failing), seconds=55).change.state is RunState.ROLLING_BACK
+    surge = replace(run, hypothesis=a_hypothesis(kind=CauseKind.TRAFFIC_SURGE, change_id=None))
+    assert after(surge, seen(slower), seconds=55).change.state is run.change.state
+
+
 def test_more_to_do_excuses_nothing_on_the_target() -> None:
     load = replace(LOAD, service="catalog")
     run = after(verifying(), seen(load), seen(closed(SYMPTOM, 42)), seconds=45)
