@@ -10,7 +10,8 @@ from libs.stores.sqlite_incidents import SqliteIncidentStore
 from libs.stores.sqlite_telemetry import SqliteTelemetryStore
 from services.ticketing.context import gather
 from services.ticketing.graph import call_graph
-from tests.integration.test_ticketing import NOW, OF_A_BUSY_SHOP, write_busy_shop
+from tests.integration.ticketing.busy_shop import OF_A_BUSY_SHOP, write_busy_shop
+from tests.integration.ticketing.running import NOW
 
 ROUNDS = 9
 
