@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ _TICK_S: Final = 1.0
 _TAKE_MESSAGES: Final = 200
 _TAKE_WITHIN_S: Final = 0.1
 _EMBEDDED_FETCH_WAIT_MS: Final = 50  # a waiting fetch is not woken by the embedded broker; faust hard-codes 1500 ms
+_BROKER_S: Final = 5.0  # longest wait for a commit, and for leaving the group: a healthy broker needs 0.1 s for either
 _SWITCH_S: Final = 0.0005  # what a thread that has come back from the kernel waits for the interpreter; else 5 ms
 _NOISY: Final = ("faust", "mode", "aiokafka", "asyncio")
 
@@ -105,7 +107,7 @@ class DetectorWorker:
             self._stopping.set()
             if self._failure is None:
                 await self._commit(app, await self._in_order(partial(self._processor.snapshot_if_due, force=True)))
-            await app.stop()
+            await _at_most(_BROKER_S, app.stop())
             await self._in_order(self._processor.close)
             self._thread.shutdown()
 
@@ -129,8 +131,10 @@ class DetectorWorker:
             self._failure = error
 
     async def _commit(self, app: Any, offsets: dict[TopicPartition, int]) -> None:
+        """Commit up to the snapshots; what a broker that is away does not take, the next snapshot commits."""
         if offsets:
-            await app.consumer.commit_snapshots({faust.types.TP(*place): next_ for place, next_ in offsets.items()})
+            places = {faust.types.TP(*place): next_ for place, next_ in offsets.items()}
+            await _at_most(_BROKER_S, app.consumer.commit_snapshots(places))
 
     def _new_app(self) -> Any:
         app = _App(
@@ -181,6 +185,12 @@ class DetectorWorker:
         places = sorted((tp.topic, tp.partition) for tp in revoked)
         offsets = await self._in_order(partial(self._processor.revoke, places))
         app.consumer.commit_soon({faust.types.TP(*place): next_ for place, next_ in offsets.items()})
+
+
+async def _at_most(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    """Wait for what asks the broker: one that is gone must not keep a process that was told to end."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(work, seconds)
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust is untyped here

@@ -237,6 +237,18 @@ def test_the_worker_outlives_an_outage_of_the_broker(
     assert worker.stop() == 0, worker.log()
 
 
+def test_a_worker_ends_though_its_broker_is_gone(
+    embedded: EmbeddedBroker, broker: KafkaBroker, workers: list[Worker], tmp_path: Path
+) -> None:
+    worker = start(workers, tmp_path, embedded)
+    first = until(5)
+    send(broker, first)
+    eventually(lambda: all_handled(tmp_path, len(first)), PATIENCE_S, LOOK_S)
+    embedded.close()
+    assert worker.stop() == 0, worker.log()
+    assert list((tmp_path / "detector").glob("*.snapshot")), "what it learned is kept"
+
+
 def test_a_damaged_snapshot_is_left_aside_with_a_warning(
     embedded: EmbeddedBroker, workers: list[Worker], tmp_path: Path
 ) -> None:
