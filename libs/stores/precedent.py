@@ -33,7 +33,11 @@ def precedents(store: SimilarSource, incident: IncidentChanged, *, most: int = N
         exclude=incident.id,
         limit=CANDIDATES,
     )
-    close = closeness(frozenset(incident.fingerprint), [frozenset(hit.document.incident.fingerprint) for hit in hits])
+    close = closeness(
+        frozenset(incident.fingerprint),
+        [frozenset(hit.document.incident.fingerprint) for hit in hits],
+        [hit.document.root_cause.service if hit.document.root_cause else "" for hit in hits],
+    )
     scored = [(near or min(hit.similarity, WORDS_ALONE), hit) for near, hit in zip(close, hits, strict=True)]
     scored.sort(key=lambda entry: (-entry[0], -entry[1].similarity, entry[1].document.incident.id))
     return [precedent(hit.document, similarity) for similarity, hit in scored[:most] if similarity > 0]

@@ -54,23 +54,26 @@ def fuse(overlap: float, overlap_rank: int | None, text_rank: int | None) -> flo
     return round(min(1.0, overlap + (1.0 - overlap) * _RANK_SHARE * fused), 2)
 
 
-def closeness(own: Set[str], candidates: Sequence[Set[str]]) -> list[float]:
+def closeness(own: Set[str], candidates: Sequence[Set[str]], causes: Sequence[str] = ()) -> list[float]:
     """How much the fingerprint of each candidate points the same way as one's own, in [0, 1], to three digits.
 
-    Cosine over tokens weighted by the square of their rarity among the candidates: a token that every candidate has
-    (the entry service is slow) tells nothing apart, one that few have does. On labelled event sets the nearest by this
-    measure had the right cause in .77 of the cases, the nearest by `fuse` in .64 (tests/bench/rca_quality.py).
+    Cosine over tokens weighted by the square of their rarity among the candidates, and by how well they tell causes
+    apart: a token that every candidate has (the entry service is slow) says nothing, one that few have does, and of
+    two as rare that one says more which went with the same cause each time.
 
     Args:
         own: Fingerprint of the incident.
         candidates: Fingerprints of past incidents that a store found.
+        causes: Service that was the confirmed cause of each, "" when nobody confirmed one; empty when none is known.
     """
     every = set(own).union(*candidates)
     having = Counter(token for tokens in candidates for token in tokens)
+    telling = telling_weights(every, candidates, causes or [""] * len(candidates))
     floor = _LEAST_WEIGHT + (1.0 / len(candidates) if candidates else 0.0)
     implied = {token.partition("|")[2] for token in every} & every
     weight = {
         token: (math.log((len(candidates) + 1) / (having[token] + 1)) ** 2 + floor)
+        * telling[token]
         * (_IMPLIED if token in implied else 1.0)
         for token in every
     }
@@ -81,6 +84,30 @@ def closeness(own: Set[str], candidates: Sequence[Set[str]]) -> list[float]:
         shared = sum(weight[token] for token in own & tokens)
         found.append(round(min(shared / math.sqrt(product), 1.0), 3) if product else 0.0)
     return found
+
+
+def telling_weights(tokens: Set[str], incidents: Sequence[Set[str]], causes: Sequence[str]) -> dict[str, float]:
+    """How probable it is that two incidents which share a token have the same cause, in (0, 1); 1/2 when nothing is known.
+
+    Laplace's rule of succession over the pairs of incidents with a known cause: (alike + 1) / (pairs + 2). With a
+    fifth of the past incidents of both labelled event systems left out in turn, it lifts the share whose cause is
+    found by the seven nearest from .71 to .78 and from .81 to .83 (tests/bench/rca_quality.py).
+
+    Args:
+        tokens: Tokens to weigh.
+        incidents: Fingerprints.
+        causes: Cause of each, "" when it is not known.
+    """
+    of: dict[str, Counter[str]] = {token: Counter() for token in tokens}
+    for incident, cause in zip(incidents, causes, strict=True):
+        if cause:
+            for token in incident & tokens:
+                of[token][cause] += 1
+    return {token: (_pairs(counts.values()) + 1) / (_pairs([counts.total()]) + 2) for token, counts in of.items()}
+
+
+def _pairs(counts: Iterable[int]) -> int:
+    return sum(count * (count - 1) // 2 for count in counts)
 
 
 def ranks(scores: Iterable[tuple[K, float]]) -> dict[K, int]:

@@ -58,7 +58,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "traffic_surge": 1.0,
     "never_seen_callee": 1.1,
     "precedence": 0.15,
-    "history": 0.8,
+    "history": 1.0,
     "learned_signs": 0.8,
     "affected": 0.1,
 }
