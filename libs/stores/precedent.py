@@ -39,7 +39,7 @@ def precedents(store: SimilarSource, incident: IncidentChanged, *, most: int = N
         [hit.document.root_cause.service if hit.document.root_cause else "" for hit in hits],
     )
     scored = [(near or min(hit.similarity, WORDS_ALONE), hit) for near, hit in zip(close, hits, strict=True)]
-    scored.sort(key=lambda entry: (-entry[0], -entry[1].similarity, entry[1].document.incident.id))
+    scored.sort(key=lambda entry: (-entry[0], -entry[1].similarity))  # the store's order decides ties: newest first
     return [precedent(hit.document, similarity) for similarity, hit in scored[:most] if similarity > 0]
 
 

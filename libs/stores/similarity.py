@@ -87,7 +87,7 @@ def closeness(own: Set[str], candidates: Sequence[Set[str]], causes: Sequence[st
 
 
 def telling_weights(tokens: Set[str], incidents: Sequence[Set[str]], causes: Sequence[str]) -> dict[str, float]:
-    """How probable it is that two incidents which share a token have the same cause, in (0, 1); 1/2 when nothing is known.
+    """How probable it is that two incidents which share a token have the same cause, in (0, 1); 1/2 when unknown.
 
     Laplace's rule of succession over the pairs of incidents with a known cause: (alike + 1) / (pairs + 2). With a
     fifth of the past incidents of both labelled event systems left out in turn, it lifts the share whose cause is

@@ -169,11 +169,13 @@ class Lesson:
         fingerprint: Its tokens, `service|signal|metric|direction` among them.
         services: Services that it affected.
         cause: The service that was its cause, as a person or a verified fix confirmed.
+        kind: Kind of that cause as a person named it; "" when only a fix was verified, which proves no kind.
     """
 
     fingerprint: tuple[str, ...]
     services: tuple[str, ...]
     cause: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from libs.contracts.document import VERIFIED_FIX
 from libs.contracts.investigation import CauseKind, SimilarIncident
 from services.investigator.evidence import Evidence
 from services.investigator.ranking.finding import Finding
+from services.investigator.ranking.learned_kinds import learned_kinds
 
 # What a person said, what a verified fix proved, and an unconfirmed hypothesis, which is this platform agreeing with
 # itself. A fix proves its action more than its cause: a restart helps against much that is not a leak.
@@ -81,21 +82,33 @@ def history(evidence: Evidence) -> list[Finding]:
 
 
 def kinds_before(evidence: Evidence, service: str) -> dict[CauseKind, float]:
-    """What history says about the kind of a cause in a service: above 0 it was that kind, below 0 a person denied it.
+    """What the past says about the kind of a cause in a service: above 0 it is that kind, below 0 a person denied it.
 
     Each in [-1, 1].
+    """
+    named = {kind.value: kind for kind in CauseKind}
+    return {named[kind]: said for kind, said in kind_votes(evidence, service).items() if kind in named}
+
+
+def kind_votes(evidence: Evidence, service: str) -> dict[str, float]:
+    """As `kinds_before`, for whatever people call a kind.
+
+    Similar incidents in that service speak first; the more kinds people have named, the more it is what was learned
+    from all of them. With a fifth of the past incidents left out in turn, the kind that leads is right in .68 and .82
+    of two labelled event systems, where the seven nearest alone have .48 and .64 (tests/bench/rca_quality.py).
     """
     here = [past for past in _near(evidence) if past.root_cause_service == service]
     was = _votes((past.root_cause_kind, past, _trust(past)) for past in here)
     was_not = _votes((past.refuted_kind, past, _PERSON) for past in here if past.refuted_service == service)
     total = sum(votes.weight for votes in was.values())
-    said: dict[CauseKind, float] = defaultdict(float)
+    learned = learned_kinds(evidence, service)
+    said: dict[str, float] = defaultdict(float)
     for kind, votes in was.items():
-        if kind in set(CauseKind):
-            said[CauseKind(kind)] += votes.nearest * votes.weight / total if total else 0.0
+        said[kind] += (1.0 - learned.trust) * (votes.nearest * votes.weight / total if total else 0.0)
+    for kind, share in learned.shares.items():
+        said[kind] += learned.trust * share
     for kind, votes in was_not.items():
-        if kind in set(CauseKind):
-            said[CauseKind(kind)] -= votes.nearest
+        said[kind] -= votes.nearest
     return {kind: max(-1.0, min(1.0, strength)) for kind, strength in said.items()}
 
 

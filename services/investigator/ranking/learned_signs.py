@@ -18,17 +18,15 @@ from typing import Final
 
 import numpy as np
 
-from libs.contracts.columns import FloatArray, Int64Array
 from services.investigator.evidence import Evidence, Lesson
+from services.investigator.ranking.conditional_logit import Seen, fit
 from services.investigator.ranking.finding import Finding
 
 _LEAST_LESSONS: Final = 8
 # Half of the trust after twenty incidents: with as many parameters as signs, fewer are anecdotes.
 _HALF_TRUST: Final = 20.0
 _LEAST_STRENGTH: Final = 0.05
-_RIDGE: Final = 1.0  # 0.3 is as good on the past incidents of both systems
 _OWN_WEIGHT: Final = 0.5  # of a sign of one service only, next to the same sign of any
-_STEPS: Final = 200
 _SELF: Final = "@"
 _OTHER: Final = "*"
 
@@ -125,46 +123,6 @@ def _learn(lessons: tuple[Lesson, ...]) -> _Model:
                 rows.append(row)
                 columns.append(places[sign])
                 values.append(value)
-    seen = _Seen(np.array(rows, np.int64), np.array(columns, np.int64), np.array(values), len(right), len(places))
-    weights = _fit(seen, right, len(causes))
+    seen = Seen(np.array(rows, np.int64), np.array(columns, np.int64), np.array(values), len(right), len(places))
+    weights = fit(seen, right, len(causes))
     return _Model(causes=causes, names=names, weights={sign: float(weights[place]) for sign, place in places.items()})
-
-
-class _Seen:
-    """Signs of every candidate of every incident, as a sparse matrix: one row a candidate, one column a sign."""
-
-    def __init__(self, rows: Int64Array, columns: Int64Array, values: FloatArray, height: int, width: int) -> None:
-        self.rows, self.columns, self.values, self.height, self.width = rows, columns, values, height, width
-
-    def times(self, weights: FloatArray) -> FloatArray:
-        """Total of each row."""
-        totals: FloatArray = np.bincount(self.rows, self.values * weights[self.columns], self.height).astype(np.float64)
-        return totals
-
-    def back(self, totals: FloatArray) -> FloatArray:
-        """The transpose: one number a sign."""
-        sums: FloatArray = np.bincount(self.columns, self.values * totals[self.rows], self.width).astype(np.float64)
-        return sums
-
-
-def _fit(seen: _Seen, right: FloatArray, choices: int) -> FloatArray:
-    """Weights of the penalised conditional logit, by accelerated gradient steps.
-
-    Source: Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J. Imaging Sciences 2009.
-    """
-    direction = np.ones(seen.width)
-    for _ in range(20):  # power iteration: the greatest curvature bounds the step
-        direction = seen.back(seen.times(direction))
-        direction /= max(float(np.linalg.norm(direction)), 1e-12)
-    curvature = float(np.linalg.norm(seen.back(seen.times(direction))))
-    step = 1.0 / (0.5 * curvature * 1.1 + _RIDGE)
-    weights, ahead, momentum = np.zeros(seen.width), np.zeros(seen.width), 1.0
-    for _ in range(_STEPS):
-        totals = seen.times(ahead).reshape(-1, choices)
-        shares = np.exp(totals - totals.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        moved = ahead - step * (seen.back(shares.ravel() - right) + _RIDGE * ahead)
-        faster = (1.0 + math.sqrt(1.0 + 4.0 * momentum * momentum)) / 2.0
-        ahead = moved + (momentum - 1.0) / faster * (moved - weights)
-        weights, momentum = moved, faster
-    return weights

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from libs.contracts.document import Section
+from libs.contracts.document import VERIFIED_FIX, RootCause, Section
+from libs.contracts.investigation import CauseKind
 from libs.stores.incidents import IncidentQuery
 from services.investigator.evidence import Lesson
 from services.investigator.scene import Scene
@@ -27,7 +28,9 @@ def read_lessons(scene: Scene) -> tuple[Lesson, ...]:
     for past in page.incidents:
         cause = store.section(past.id, Section.ROOT_CAUSE) if past.fingerprint and past.id != incident.id else None
         if cause is not None and cause[0].service:
-            lessons.append(Lesson(fingerprint=past.fingerprint, services=past.services, cause=cause[0].service))
+            known: RootCause = cause[0]
+            kind = "" if known.kind == CauseKind.UNKNOWN or known.confirmed_by in ("", VERIFIED_FIX) else known.kind
+            lessons.append(Lesson(fingerprint=past.fingerprint, services=past.services, cause=known.service, kind=kind))
     return tuple(lessons)
 
 

@@ -12,7 +12,7 @@ from libs.contracts.document import RootCause, Section
 from libs.contracts.incident import IncidentChanged, IncidentState
 from libs.contracts.investigation import CauseKind, Hypothesis, InvestigationCompleted
 from libs.stores.precedent import precedent, precedents
-from libs.stores.similarity import closeness
+from libs.stores.similarity import closeness, telling_weights
 from libs.stores.sqlite_incidents import SqliteIncidentStore
 from tests.unit.libs.runbooks.made import an_incident
 
@@ -206,3 +206,38 @@ def test_closeness_of_nothing_is_nothing() -> None:
     assert closeness({"a"}, []) == []
     assert closeness(set(), [{"a"}, set()]) == [0.0, 0.0]
     assert closeness({"a"}, [{"a"}]) == [1.0]
+
+
+SLOW = {f"{service}|latency|up" for service in ("gateway", "cart", "catalog")}
+PAST = [SLOW | {"disk|full"}, SLOW | {"disk|full"}, SLOW | {"queue|long"}, SLOW | {"queue|long"}]
+
+
+def test_of_two_signs_as_rare_the_one_that_tells_the_cause_decides() -> None:
+    """Both pasts share one of two signs; a full disk was cart's doing both times, a long queue anybody's."""
+    told = closeness(SLOW | {"disk|full", "queue|long"}, PAST, ["cart", "cart", "cart", "catalog"])
+    untold = closeness(SLOW | {"disk|full", "queue|long"}, PAST)
+    assert told[0] > told[2]
+    assert untold[0] == untold[2]
+
+
+def test_a_sign_tells_by_how_often_two_incidents_that_share_it_had_the_same_cause() -> None:
+    weights = telling_weights({"disk|full", "queue|long", "new"}, PAST, ["cart", "cart", "cart", "catalog"])
+    assert weights == {"disk|full": 2 / 3, "queue|long": 1 / 3, "new": 1 / 2}
+
+
+def test_an_incident_whose_cause_nobody_confirmed_tells_nothing() -> None:
+    assert set(telling_weights(SLOW, PAST, ["", "", "", "cart"]).values()) == {1 / 2}
+    assert closeness(SLOW, PAST, [""] * 4) == closeness(SLOW, PAST)
+
+
+def test_precedents_weigh_signs_by_the_causes_that_people_confirmed(store: SqliteIncidentStore) -> None:
+    """Both signs are as rare; errors were cart's each time, slowness anybody's, and was seen last."""
+    slow, failing = "gateway|latency|duration|up", "gateway|errors|failed|up"
+    known = [(failing, "cart"), (slow, "cart"), (failing, "cart"), (slow, "catalog")]
+    for number, (sign, service) in enumerate(known, start=1):
+        one = replace(ticket(number, "bad-flag in cart"), fingerprint=(sign, "gateway|traffic|requests|up"))
+        store.put(one.id, Section.INCIDENT, one)
+        store.put(one.id, Section.ROOT_CAUSE, replace(cause("bad-flag in cart"), service=service))
+    found = precedents(store, replace(ticket(99, "bad-flag in cart"), fingerprint=(failing, slow)))
+    assert [one.id for one in found[:2]] == ["i3", "i1"]
+    assert found[1].similarity > found[2].similarity
