@@ -143,9 +143,10 @@ class SqliteIncidentStore:
         terms = search_terms(text)
         with self._file.read() as connection:
             search = SimilarSearch(connection=connection, before_us=_microseconds(before), exclude=exclude)
-            ranked = search.ranked(frozenset(fingerprint), " OR ".join(map(_quoted, terms)))
             hits = []
-            for incident_id, similarity in ranked[: max(limit, 0)]:
+            for incident_id, similarity in search.ranked(
+                frozenset(fingerprint), " OR ".join(map(_quoted, terms)), max(limit, 0)
+            ):
                 document = read_document(connection, incident_id)
                 if document is not None:
                     hits.append(SimilarHit(document=document, similarity=similarity))
