@@ -99,6 +99,7 @@ bench-alarms: $(READY) ## False alarms in normal operation beside the recall of 
 
 bench-rca: $(READY) ## Root-cause ranking quality on labelled data (PARAMEDIC_BENCH_DATA, default ../shared/bench)
 	@$(BIN)/python -m tests.bench.rca_quality
+	@$(BIN)/python -m tests.bench.rca_history
 
 bench-replay: $(READY) ## The same failures through the whole path: recording in, tickets and first hypotheses out
 	@$(BIN)/python -m tests.bench.replay_quality

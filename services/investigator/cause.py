@@ -12,6 +12,7 @@ from services.investigator.ranking.changes import clearly_first, describe, is_pl
 from services.investigator.ranking.finding import Finding
 from services.investigator.ranking.fuse import FROM_THE_PAST, WEIGHTS, Suspect
 from services.investigator.ranking.history import corrected, kinds_before
+from services.investigator.ranking.learned_kinds import LearnedKinds, learned_kinds
 
 MOST_HYPOTHESES: Final = 6
 _MOST_LINES: Final = 6
@@ -45,7 +46,7 @@ def _hypothesis(evidence: Evidence, rank: int, suspect: Suspect, ranked: Sequenc
         confidence=round(min(max(suspect.confidence, 0.0), 1.0), 4),
         instance=instance,
         change_id=change.id if change is not None else None,
-        evidence_for=_for(suspect),
+        evidence_for=_for(suspect, learned_kinds(evidence, suspect.service), kind),
         evidence_against=_against(evidence, suspect, kind, ranked),
         actions=actions_for(evidence, suspect.service, kind, change=change, instance=instance),
     )
@@ -123,11 +124,16 @@ def _line(finding: Finding) -> EvidenceLine:
     return EvidenceLine(text=finding.text, weight=round(min(abs(finding.strength), 1.0), 3), source=finding.source)
 
 
-def _for(suspect: Suspect) -> tuple[EvidenceLine, ...]:
-    """The strongest lines; what history says is always among them."""
+def _for(suspect: Suspect, learned: LearnedKinds, kind: CauseKind) -> tuple[EvidenceLine, ...]:
+    """The strongest lines; what history says of place and kind is always among them."""
     lines = [finding for finding in suspect.findings if finding.strength > 0]
-    past = [finding for finding in lines[_MOST_LINES:] if finding.idea == "history"]
-    return tuple(_line(finding) for finding in (*lines[: _MOST_LINES - len(past)], *past))
+    weight = learned.trust * learned.shares.get(kind.value, 0.0)
+    taught = []
+    if weight >= _LEAST_KIND:
+        taught.append(EvidenceLine(text=learned.told(kind.value), weight=round(weight, 3), source="confirmed"))
+    most = _MOST_LINES - len(taught)
+    past = [finding for finding in lines[most:] if finding.idea == "history"]
+    return (*(_line(finding) for finding in (*lines[: most - len(past)], *past)), *taught)
 
 
 def _against(

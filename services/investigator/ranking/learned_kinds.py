@@ -7,7 +7,7 @@ fault (`@`), from the rest (`*`), and as they stand. A conditional logit chooses
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -31,10 +31,21 @@ class LearnedKinds:
     Attributes:
         shares: Probability of each kind that people ever named, adding up to one; empty when nothing was learned.
         trust: How far they can be trusted, in [0, 1).
+        incidents: How many incidents it was learned from.
+        signs: The sign that speaks loudest for each kind.
     """
 
     shares: dict[str, float]
     trust: float
+    incidents: int = 0
+    signs: dict[str, str] = field(default_factory=dict)
+
+    def told(self, kind: str) -> str:
+        """Why it may be of a kind, in one line for people."""
+        return (
+            f"{self.incidents} incidents whose kind of cause people named teach {kind} ({self.shares[kind]:.0%}), "
+            f"{self.signs[kind]} above all"
+        )
 
 
 def learned_kinds(evidence: Evidence, service: str) -> LearnedKinds:
@@ -43,7 +54,7 @@ def learned_kinds(evidence: Evidence, service: str) -> LearnedKinds:
     if len(lessons) < _LEAST_LESSONS or len({lesson.kind for lesson in lessons}) < 2:
         return LearnedKinds(shares={}, trust=0.0)
     trust = len(lessons) / (len(lessons) + _HALF_TRUST)
-    return LearnedKinds(shares=_learn(lessons).shares(evidence.fingerprint, service), trust=trust)
+    return _learn(lessons).of(evidence.fingerprint, service, trust, len(lessons))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +65,20 @@ class _Model:
     names: frozenset[str]
     weights: dict[str, tuple[float, ...]]
 
-    def shares(self, fingerprint: Sequence[str], service: str) -> dict[str, float]:
-        totals = [0.0] * len(self.kinds)
-        for sign, value in signs_from(fingerprint, service, self.names).items():
-            for place, weight in enumerate(self.weights.get(sign, ())):
-                totals[place] += weight * value
+    def of(self, fingerprint: Sequence[str], service: str, trust: float, incidents: int) -> LearnedKinds:
+        pulls = {
+            sign: [weight * value for weight in self.weights[sign]]
+            for sign, value in signs_from(fingerprint, service, self.names).items()
+            if sign in self.weights
+        }
+        totals = [sum(column) for column in zip(*pulls.values(), strict=True)] or [0.0] * len(self.kinds)
         powers = [math.exp(total - max(totals)) for total in totals]
-        return {kind: power / sum(powers) for kind, power in zip(self.kinds, powers, strict=True)}
+        shares = {kind: power / sum(powers) for kind, power in zip(self.kinds, powers, strict=True)}
+        loudest = {
+            kind: max(pulls, key=lambda sign: (pulls[sign][place], sign), default="nothing").replace(_SELF, service)
+            for place, kind in enumerate(self.kinds)
+        }
+        return LearnedKinds(shares=shares, trust=trust, incidents=incidents, signs=loudest)
 
 
 def signs_from(fingerprint: Sequence[str], service: str, names: frozenset[str]) -> dict[str, float]:

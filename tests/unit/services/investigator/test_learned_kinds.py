@@ -10,7 +10,10 @@ from libs.contracts.document import VERIFIED_FIX, RootCause, Section
 from libs.contracts.incident import IncidentChanged
 from libs.contracts.investigation import CauseKind, SimilarIncident
 from libs.stores.sqlite_incidents import SqliteIncidentStore
+from services.investigator.cause import hypotheses
 from services.investigator.evidence import Evidence, Lesson
+from services.investigator.ranking.finding import Finding
+from services.investigator.ranking.fuse import Suspect
 from services.investigator.ranking.history import kind_votes, kinds_before
 from services.investigator.ranking.learned_kinds import learned_kinds, signs_from
 from services.investigator.scene import Scene
@@ -110,6 +113,26 @@ def test_only_kinds_of_this_platform_reach_a_hypothesis() -> None:
     seen = evidence(symptoms("cart", "memory_leak"), own)
     assert "noisy neighbour" in kind_votes(seen, "cart")
     assert set(kinds_before(seen, "cart")) == {CauseKind.NETWORK}
+
+
+def test_the_hypothesis_says_what_taught_its_kind() -> None:
+    """Telemetry shows a full pool and a slow network about as much; what people named before decides, and is told."""
+    seen = evidence(symptoms("payments", "network"))
+    network, pool = (
+        Finding(idea=idea, service="payments", strength=strength, text=idea, source="red", kind=kind)
+        for idea, strength, kind in (
+            ("network_gap", 0.5, CauseKind.NETWORK),
+            ("resource", 0.6, CauseKind.SATURATION),
+        )
+    )
+    suspect = Suspect(service="payments", score=1.0, confidence=0.9, findings=(pool, network))
+    [first] = hypotheses(seen, [suspect])
+    assert first.kind is CauseKind.NETWORK
+    taught = first.evidence_for[-1]
+    assert taught.text.startswith("18 incidents whose kind of cause people named teach network (")
+    assert taught.text.endswith("payments|latency|span.client.duration|up above all")
+    [without] = hypotheses(replace(seen, lessons=()), [suspect])
+    assert (without.kind, len(without.evidence_for)) == (CauseKind.SATURATION, 2)
 
 
 def test_signs_are_seen_from_the_service_at_fault_and_as_they_stand() -> None:
