@@ -10,7 +10,7 @@ from libs.stores.incidents import SimilarSource
 from libs.stores.similarity import WORDS_ALONE, closeness
 
 # Fifty candidates are enough for rarity to be known, and still alike enough to tell what is rare among them; seven
-# neighbours name the cause as often as five or fifteen do (past incidents left out in turn: tests/bench/rca_history.py).
+# neighbours name the cause as often as five or fifteen do (past ones left out in turn: tests/bench/rca_history.py).
 CANDIDATES: Final = 50
 NEIGHBOURS: Final = 7
 # A phrase of a thousand words costs a search index seconds; titles made of names of services are far shorter.

@@ -2,8 +2,8 @@
 
 A service that is short of memory looks much the same whichever it is: the tokens are read as seen from the service at
 fault (`@`), from the rest (`*`), and as they stand. A conditional logit chooses the kind among those that people named.
-Of the past incidents of two labelled event systems, a fifth left out in turn, it has .66 and .81 of the kinds right, seven
-kinds of the one and five of the other (tests/bench/rca_history.py).
+Of the past incidents of two labelled event systems, a fifth left out in turn, it has .66 (of seven kinds) and .81 (of
+five) right (tests/bench/rca_history.py).
 """
 
 import math
