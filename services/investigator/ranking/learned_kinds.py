@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from services.investigator.evidence import Evidence, Lesson
-from services.investigator.ranking.conditional_logit import Seen, fit
+from services.investigator.ranking.conditional_logit import Seen, fit_classes
 
 _LEAST_LESSONS: Final = 8
 # Half of the trust after twenty incidents, as for the signs of a culprit.
@@ -104,12 +104,9 @@ def _learn(lessons: tuple[Lesson, ...]) -> _Model:
             incidents.append(number)
             signs.append(places[sign])
             values.append(value)
-    each, count = np.arange(len(kinds)), len(kinds)
-    rows = (np.array(incidents, np.int64)[:, None] * count + each).ravel()
-    columns = (np.array(signs, np.int64)[:, None] * count + each).ravel()
-    seen = Seen(rows, columns, np.repeat(values, count), len(lessons) * count, len(places) * count)
-    right = np.array([float(kind == lesson.kind) for lesson in lessons for kind in kinds])
-    weights = fit(seen, right, count).reshape(-1, count)
+    rows, columns = np.array(incidents, np.int64), np.array(signs, np.int64)
+    seen = Seen(rows, columns, np.array(values), len(lessons), len(places))
+    weights = fit_classes(seen, np.array([[float(kind == lesson.kind) for kind in kinds] for lesson in lessons]))
     return _Model(
         kinds=kinds, names=names, weights={sign: tuple(weights[place].tolist()) for sign, place in places.items()}
     )
