@@ -25,8 +25,7 @@ from services.detector.duration_buckets import BUCKETS, bucket_of
 from services.detector.request_window import Kind, RequestWindow, span_window
 
 EXEMPLARS: Final = 5
-_SERVER_KINDS: Final = (2, 5)
-_CLIENT_KINDS: Final = (3, 4)
+_SERVER, _CLIENT, _PRODUCER, _CONSUMER = 2, 3, 4, 5  # OTLP SpanKind
 _FAILED: Final = 2
 _MAX_OPEN: Final = 20_000  # open windows of all targets: 2,000 targets with 10 open windows each
 _MAX_KINDS: Final = 20  # of one window; a service that puts ids into its span names has thousands
@@ -175,8 +174,9 @@ _MAX_NS: Final = 2**62  # start + duration stay inside int64
 
 def _targets(kinds: Int8Array, peers: Int32Array) -> npt.NDArray[np.int64]:
     targets = np.full(len(kinds), _NO_TARGET, np.int64)
-    targets[np.isin(kinds, _SERVER_KINDS)] = _OWN
-    calls = np.isin(kinds, _CLIENT_KINDS) & (peers >= 0)
+    # Compared one by one: isin takes 30 us a batch, ten times as long.
+    targets[(kinds == _SERVER) | (kinds == _CONSUMER)] = _OWN
+    calls = ((kinds == _CLIENT) | (kinds == _PRODUCER)) & (peers >= 0)
     targets[calls] = peers[calls]
     return targets
 

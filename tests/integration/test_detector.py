@@ -60,7 +60,7 @@ class Worker:
             "PARAMEDIC_DATA_DIR": str(folder),
             "PARAMEDIC_BROKER": "embedded",
             # a killed member blocks its group for the session timeout
-            "PARAMEDIC_KAFKA": json.dumps({"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}),
+            "PARAMEDIC_KAFKA": json.dumps({"session.timeout.ms": 1000, "heartbeat.interval.ms": 200}),
         }
         with self._output.open("a") as output:
             self.process = subprocess.Popen(
