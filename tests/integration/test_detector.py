@@ -220,7 +220,7 @@ def test_a_malformed_message_is_a_dead_letter_with_its_place_and_reason(
     assert headers["error.type"] == b"InvalidMessage"
 
 
-def test_the_worker_outlives_an_outage_of_the_broker(
+def test_the_worker_outlives_an_outage_of_the_broker_and_ends_without_one(
     embedded: EmbeddedBroker, broker: KafkaBroker, told: Anomalies, workers: list[Worker], tmp_path: Path
 ) -> None:
     half, whole = until(98), expected()
@@ -234,16 +234,7 @@ def test_the_worker_outlives_an_outage_of_the_broker(
     send(broker, whole_run()[len(half) :])
     told.wait_for(lambda found: states(found).keys() >= whole.keys())
     assert states(told.found) == whole
-    assert worker.stop() == 0, worker.log()
-
-
-def test_a_worker_ends_though_its_broker_is_gone(
-    embedded: EmbeddedBroker, broker: KafkaBroker, workers: list[Worker], tmp_path: Path
-) -> None:
-    worker = start(workers, tmp_path, embedded)
-    first = until(5)
-    send(broker, first)
-    eventually(lambda: all_handled(tmp_path, len(first)), PATIENCE_S, LOOK_S)
+    told.close()
     embedded.close()
     assert worker.stop() == 0, worker.log()
     assert list((tmp_path / "detector").glob("*.snapshot")), "what it learned is kept"
