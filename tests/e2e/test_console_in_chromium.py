@@ -262,6 +262,8 @@ def test_the_halt_switch_is_turned_and_shown_on_every_open_page(stage: Stage, br
     browser.write("#halt input[name=reason]", "migration")
     browser.click("#halt button.stop")
     browser.until("document.querySelector('#halt-banner .bad')?.innerText.includes('by ada: migration')")
+    # The news of it may be on the page before the answer to the click is: keys go to the page that stays.
+    browser.until("document.querySelector('main > .banner.good')?.innerText === 'Self-healing is halted.'")
     browser.press("g")
     browser.press("n")
     browser.until("location.pathname === '/' && document.querySelector('#halt-banner .bad') !== null")
