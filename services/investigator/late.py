@@ -10,13 +10,15 @@ from libs.contracts.codec import ns_from_utc, utc_from_ns
 from libs.contracts.incident import IncidentChanged
 from libs.contracts.telemetry import ChangeEvent
 from libs.stores.telemetry import TelemetryReader, Window
-from services.investigator.scene import when_changes_matter
+from services.investigator.scene import CHANGES_BEFORE_S, when_changes_matter
 
 # Looks and changes that are remembered; a deploy system reports a change minutes late, not days.
 _MOST_LOOKS: Final = 500
 _MOST_CHANGES: Final = 500
 # An outage of the recorder that lasts longer leaves its looks as they are: they say what was missing.
 _PATIENCE_S: Final = 900.0
+# Older ones are history that somebody hands in later: the store may have forgotten that time already.
+_OLDEST_CHANGE_S: Final = 3 * CHANGES_BEFORE_S
 _CHANGE_PATIENCE_S: Final = 2 * _PATIENCE_S  # so that no look is made again because its change was given up
 
 
@@ -65,10 +67,12 @@ class LateArrivals:
 
     def told(self, change: ChangeEvent) -> None:
         """A change was reported; the looks that it concerns lack it."""
-        self._to_come.append((change, self._clock()))
+        now = self._clock()
+        if (now - change.timestamp).total_seconds() <= _OLDEST_CHANGE_S:
+            self._to_come.append((change, now))
         for look in list(self._looks.values()):
             if look.misses(change):
-                self._looks[look.incident_id] = replace(look, short=True, at=self._clock())
+                self._looks[look.incident_id] = replace(look, short=True, at=now)
 
     def looked(self, look: Look) -> None:
         """Remember an incident's newest look."""

@@ -126,6 +126,13 @@ def test_a_change_that_was_seen_or_cannot_matter_asks_for_nothing(platform: Plat
     assert ticks(service, clock) == []
 
 
+def test_nobody_waits_for_a_change_of_long_ago(platform: Platform) -> None:
+    record_shop(platform)
+    opened(platform)
+    handed_in = change(ChangeKind.DEPLOY, "catalog", 5 * 3600.0)
+    assert len(results(core(platform).handle([event(handed_in), event(TICKET)]))) == 1
+
+
 def test_a_change_that_never_comes_is_not_waited_for_for_ever(platform: Platform, clock: Clock) -> None:
     """The recorder refused it: looks wait their three seconds, and after a quarter of an hour nobody waits."""
     record_shop(platform)
