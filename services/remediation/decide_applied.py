@@ -129,11 +129,11 @@ def _on_new(run: Run, anomaly: AnomalyDetected, now: Now) -> Run:
             return run
         why = f"it came back within the hold: {_said(anomaly)}"
         return fail(run, now, "hold", why, recurred=True)
-    if on_neighbour and run.goes_with_load(watch):
-        return _with(run, watch)  # it has more to do than usual, and the fix lets more through to it
     if run.phase in (Phase.VERIFY, Phase.HOLD) and on_neighbour and run.limits.neighbours:
         if run.hold_until is not None and anomaly.started_at >= run.hold_until:
             return run
+        if run.goes_with_load(watch):
+            return _with(run, watch)  # it has more to do than usual, and the fix lets more through to it
         step = "verify" if ahead else "hold"
         return fail(run, now, step, f"neighbour {anomaly.service} broke after the fix: {_said(anomaly)}")
     return run

@@ -216,6 +216,13 @@ def test_a_neighbour_to_which_the_fix_lets_more_through_may_get_slower_and_must_
     assert after(surge, seen(slower), seconds=55).change.state is run.change.state
 
 
+def test_a_neighbour_that_gets_slower_after_the_hold_is_another_story_whatever_it_has_to_do() -> None:
+    load = replace(LOAD, service="inventory")
+    slower = an_anomaly("inventory", id="slower", started_at=at(42 + 30))
+    run = after(holding(), seen(load), seen(slower), seen(closed(load, 80)), seconds=81)
+    assert after(run, Passed(), seconds=200).change.state is RunState.SUCCEEDED
+
+
 def test_more_to_do_excuses_nothing_on_the_target() -> None:
     load = replace(LOAD, service="catalog")
     run = after(verifying(), seen(load), seen(closed(SYMPTOM, 42)), seconds=45)
