@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -107,7 +106,7 @@ class DetectorWorker:
             self._stopping.set()
             if self._failure is None:
                 await self._commit(app, await self._in_order(partial(self._processor.snapshot_if_due, force=True)))
-            await _at_most(_BROKER_S, app.stop())
+            await self._ask_broker("leaving the group", app.stop())
             await self._in_order(self._processor.close)
             self._thread.shutdown()
 
@@ -134,7 +133,14 @@ class DetectorWorker:
         """Commit up to the snapshots; what a broker that is away does not take, the next snapshot commits."""
         if offsets:
             places = {faust.types.TP(*place): next_ for place, next_ in offsets.items()}
-            await _at_most(_BROKER_S, app.consumer.commit_snapshots(places))
+            await self._ask_broker("a commit", app.consumer.commit_snapshots(places))
+
+    async def _ask_broker(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """Wait, bounded: a broker that is gone must not keep a process that was told to end."""
+        try:
+            await asyncio.wait_for(work, _BROKER_S)
+        except TimeoutError:
+            self._platform.log.warning("broker does not answer", reason=f"gave up {what} after {_BROKER_S:.0f} s")
 
     def _new_app(self) -> Any:
         app = _App(
@@ -185,12 +191,6 @@ class DetectorWorker:
         places = sorted((tp.topic, tp.partition) for tp in revoked)
         offsets = await self._in_order(partial(self._processor.revoke, places))
         app.consumer.commit_soon({faust.types.TP(*place): next_ for place, next_ in offsets.items()})
-
-
-async def _at_most(seconds: float, work: Coroutine[Any, Any, None]) -> None:
-    """Wait for what asks the broker: one that is gone must not keep a process that was told to end."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(work, seconds)
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust is untyped here
