@@ -6,12 +6,12 @@ that really keeps versions. Skipped where no Chromium is installed (Debian: apt-
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -35,26 +35,15 @@ from services.ticketing import service as ticketing
 from tests.unit.services.console import filled
 from tests.unit.services.console.chromium import Chromium, find_chromium
 from tests.unit.services.remediation.control_server import ControlServer
+from tests.waiting import until
 
 BINARY = find_chromium()
+PATIENCE_S = 30.0
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(BINARY is None, reason="NO CHROMIUM ON THIS MACHINE: the page was not tried in a real browser"),
 ]
-T = TypeVar("T")
 CODEC = Codec()
-
-
-def until(condition: Callable[[], T], timeout_s: float = 30.0) -> T:
-    """Wait for a condition."""
-    end = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < end, "the condition was not met in time"
-        pause.wait(0.005)
 
 
 class Stage:
@@ -87,7 +76,7 @@ class Stage:
         served = self._running[-1][0]
         assert isinstance(served, console.ConsoleService)
         self.url = served.url
-        until(lambda: all(runnable.state == "ready" for runnable, _ in self._running))
+        until(lambda: all(runnable.state == "ready" for runnable, _ in self._running), PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +112,7 @@ class Stage:
         telemetry.write(metrics=[point], changes=[change])
         anomaly = filled.an_anomaly(started_at=began, detected_at=began, updated_at=began, trace_ids=())
         self.send(ANOMALIES, anomaly, "catalog")
-        core = until(lambda: store.search(IncidentQuery(services=("catalog",))).incidents)[0]
+        core = until(lambda: store.search(IncidentQuery(services=("catalog",))).incidents, PATIENCE_S)[0]
         found = filled.an_investigation(core.id, as_of=now, started_at=now)
         store.put(core.id, Section.INVESTIGATION, found)
         self.send(INVESTIGATIONS, found, core.id)
@@ -176,11 +165,12 @@ def test_an_approval_goes_from_the_click_to_production_within_two_seconds(stage:
     browser.write(".run.waits input[name=reason]", "the plan is right")
     begun = time.monotonic()
     browser.click(".run.waits button.go")
-    until(lambda: stage.version() == "2.3.0")
+    until(lambda: stage.version() == "2.3.0", PATIENCE_S, 0.005)
     took_s = time.monotonic() - begun
     print(f"approval: {took_s * 1e3:.0f} ms from the click to the applied action")
     browser.until("document.querySelector('.run-verifying, .run-holding, .run-succeeded, .run-running') !== null")
-    assert '"ada"' in until(lambda: next((line for line in stage.audit().splitlines() if "approve" in line), ""))
+    told = until(lambda: next((line for line in stage.audit().splitlines() if "approve" in line), ""), PATIENCE_S)
+    assert '"ada"' in told
     assert len(stage.control.production.done) == 1
     assert all(url.startswith(stage.url) for url in browser.requests)
     assert browser.console == []

@@ -4,10 +4,10 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
@@ -30,22 +30,10 @@ from services.console.service import ConsoleService
 from services.remediation import switches
 from services.ticketing.lifecycle import ALLOWED as TICKETING_ALLOWED
 from tests.unit.services.console import filled
+from tests.waiting import until
 
-T = TypeVar("T")
 PAGE = "/incidents/INC-000042"
 RUN = f"{PAGE}/runs/run-incident-42"
-
-
-def until(condition: Callable[[], T], timeout_s: float = 20.0) -> T:
-    """Wait for a condition."""
-    end = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < end, "the condition was not met in time"
-        pause.wait(0.01)
 
 
 def a_platform(folder: Path, broker: KafkaBroker | None = None, **given: Any) -> Platform:

@@ -1,12 +1,10 @@
 """Ticketing as it runs beside a test: the embedded broker, SQLite stores, the loop and the API on a real socket."""
 
 import threading
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
@@ -22,8 +20,8 @@ from libs.service.settings import Settings
 from libs.streaming.kafka import KafkaBroker
 from services.ticketing.server import TicketingService
 from services.ticketing.service import build
+from tests.waiting import until
 
-T = TypeVar("T")
 NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 TRUST = httpx.create_ssl_context()  # read once: a client of its own takes 50 ms for it
 
@@ -109,21 +107,12 @@ class Running:
     def open_ticket(self, service: str = "catalog", identity: str = "a1", **more: Any) -> dict[str, Any]:
         """Send an anomaly and wait for its ticket."""
         self.send(ANOMALIES, anomaly(service, identity, **more), service)
-        listed = until(lambda: self.client.get("/api/v1/incidents", params={"service": service}).json()["incidents"])
+        query = {"service": service}
+        listed = until(  # a look is a request that costs this process 5 ms
+            lambda: self.client.get("/api/v1/incidents", params=query).json()["incidents"], look_s=0.03
+        )
         first: dict[str, Any] = listed[0]
         return first
 
     def post(self, path: str, **body: Any) -> httpx.Response:
         return self.client.post(f"/api/v1{path}", json={"actor": "ada", "reason": "because", **body})
-
-
-def until(condition: Callable[[], T], timeout_s: float = 20.0) -> T:
-    """Wait for a condition."""
-    end = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < end, "the condition was not met in time"
-        pause.wait(0.03)  # a look is a request that costs this process 5 ms

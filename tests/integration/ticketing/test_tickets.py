@@ -16,7 +16,8 @@ from libs.streaming.kafka import KafkaBroker
 from services.ticketing.context import gather
 from services.ticketing.graph import call_graph
 from tests.integration.ticketing.busy_shop import OF_A_BUSY_SHOP, write_busy_shop
-from tests.integration.ticketing.running import NOW, Running, anomaly, until
+from tests.integration.ticketing.running import NOW, Running, anomaly
+from tests.waiting import until
 
 
 def test_an_anomaly_is_told_as_a_ticket_within_a_second(running: Running) -> None:
