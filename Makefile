@@ -33,7 +33,7 @@ doctor: $(READY) ## Say what is wrong with this machine or the running platform,
 # Whoever forbids bytecode would have every module compiled, and every assert rewritten, in each of the sixty processes.
 test test-fast test-e2e test-stack: export PYTHONDONTWRITEBYTECODE =
 
-# Many tests wait for processes and brokers: on two cores the suite takes 2:45 to 3:25 with three workers.
+# Many tests wait for processes and brokers: on two cores the suite takes 2:45 to 3:30 with three workers.
 WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 3 / 2)))
 
 # Stores in memory where there is room for them: a new incident store on a disk waits 40 ms for it, each write 5 to 10.
